@@ -1,0 +1,239 @@
+// Package profiles loads, merges and checks node-image profiles.
+//
+// A profile is one YAML file that says everything an image is made from:
+// operating system, archive, packages, kernel, component versions with their
+// sources and sums, host settings, disk. It knows neither Packer nor QEMU.
+//
+// docs/profile-reference.md is made from the comments in this file. A field's
+// comment ends with "Required.", "Optional." or "Default: X."; a test compares
+// the last with what Load fills in.
+package profiles
+
+//go:generate go run ../internal/gen/profileref -o ../docs/profile-reference.md profile.go
+
+// APIVersion and Kind are the only ones this release reads.
+const (
+	APIVersion = "nodeimage.dev/v1alpha1"
+	Kind       = "Profile"
+)
+
+// Profile is the effective description of one supported node image, after
+// `extends` has been followed and defaults have been filled in.
+type Profile struct {
+	// The version of the file format, `nodeimage.dev/v1alpha1`, in each file of a chain. Required.
+	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
+	// `Profile`, in each file of a chain. Required.
+	Kind string `yaml:"kind" json:"kind"`
+	// What the profile and the files built from it are called: lower-case
+	// letters, digits, dots and hyphens, at most 63. Not inherited. Required.
+	Name string `yaml:"name" json:"name"`
+	// One line for people. Not inherited. Optional.
+	Description string `yaml:"description,omitempty" json:"description,omitempty"`
+	// The name of a base profile, looked up as NAME.yaml beside this file and
+	// then among the built-in ones. Mappings merge key by key; lists and
+	// single values of this file replace those of the base. Optional.
+	Extends string `yaml:"extends,omitempty" json:"-"`
+	// `true` for a profile that only serves as a base and cannot be built. Not inherited. Optional.
+	Abstract bool `yaml:"abstract,omitempty" json:"-"`
+
+	// The operating system. Required.
+	OS OS `yaml:"os" json:"os"`
+	// Where distribution packages come from. Required.
+	Archive Archive `yaml:"archive" json:"archive"`
+	// Which distribution packages are installed. Required.
+	Packages Packages `yaml:"packages" json:"packages"`
+	// The kernel and its command line. Required.
+	Kernel Kernel `yaml:"kernel" json:"kernel"`
+	// Settings of the operating system. Optional.
+	Host Host `yaml:"host" json:"host"`
+	// Settings of containerd and runc. Optional.
+	Runtime Runtime `yaml:"runtime" json:"runtime"`
+	// Settings of kubeadm and the kubelet. Optional.
+	Kubernetes Kubernetes `yaml:"kubernetes" json:"kubernetes"`
+	// The pinned software beside the distribution, by name. All of these are
+	// needed and no other is known: `containerd`, `runc`, `cni-plugins`,
+	// `kubernetes`, `etcd`, `coredns`, `pause`, `kube-proxy-base`. Required.
+	Components map[string]Component `yaml:"components" json:"components"`
+	// The finished disk. Required.
+	Disk Disk `yaml:"disk" json:"disk"`
+}
+
+// OS identifies the distribution as /etc/os-release of the image will.
+type OS struct {
+	// The os-release ID: `debian` or `ubuntu`. Required.
+	Distribution string `yaml:"distribution" json:"distribution"`
+	// The os-release VERSION_ID, in quotes: `"13"`, `"24.04"`. Required.
+	Version string `yaml:"version" json:"version"`
+	// The release's code name: `trixie`, `noble`. Required.
+	Codename string `yaml:"codename" json:"codename"`
+	// The architecture by its Debian name: `amd64` or `arm64`. Required.
+	Arch string `yaml:"arch" json:"arch"`
+}
+
+// Archive is where packages come from.
+type Archive struct {
+	// Absolute path, on the build host, of the keyring that every source's
+	// Release file must be signed by. Required.
+	Keyring string `yaml:"keyring" json:"keyring"`
+	// At least one source. Together they are also the image's own
+	// sources.list. Required.
+	Sources []ArchiveSource `yaml:"sources" json:"sources"`
+}
+
+// ArchiveSource is one deb822 stanza.
+type ArchiveSource struct {
+	// The mirror: `http://`, `https://` or `file://`, without user and password. Required.
+	URI string `yaml:"uri" json:"uri"`
+	// Suites, such as `trixie-updates`. At least one. Required.
+	Suites []string `yaml:"suites" json:"suites"`
+	// Archive components, such as `main`. At least one. Required.
+	Components []string `yaml:"components" json:"components"`
+}
+
+// Packages lists the distribution packages beside the essential set.
+type Packages struct {
+	// mmdebstrap's variant: `essential`, `apt`, `required`, `minbase`,
+	// `buildd`, `important` or `standard`. Default: `minbase`.
+	Variant string `yaml:"variant" json:"variant"`
+	// Groups of packages, so that a profile can replace one group and keep the
+	// others. The names of the groups are free. Packages that are only
+	// recommended by these are not installed. Required.
+	Include map[string][]string `yaml:"include" json:"include"`
+}
+
+// Kernel selects the kernel package and its command line.
+type Kernel struct {
+	// The kernel's package, such as `linux-image-amd64`. Required.
+	Package string `yaml:"package" json:"package"`
+	// Arguments, one an item, without blanks and quotes. `root=` is the
+	// builder's own. Default: none.
+	CommandLine []string `yaml:"commandLine" json:"commandLine"`
+}
+
+// Host holds the operating-system settings a Kubernetes node needs.
+type Host struct {
+	// Kernel modules loaded at each boot. Default: none.
+	Modules []string `yaml:"modules" json:"modules"`
+	// Kernel parameters set at each boot. Values are strings, in quotes:
+	// `net.ipv4.ip_forward: "1"`. Default: none.
+	Sysctls map[string]string `yaml:"sysctls" json:"sysctls"`
+	// systemd units that start at boot, by full name: `ssh.service`. Default: none.
+	EnableUnits []string `yaml:"enableUnits" json:"enableUnits"`
+	// systemd units that do not start by themselves. Default: none.
+	DisableUnits []string `yaml:"disableUnits" json:"disableUnits"`
+	// systemd units that nothing can start. Default: none.
+	MaskUnits []string `yaml:"maskUnits" json:"maskUnits"`
+	// How much disk the journal may take: journald's SystemMaxUse, in bytes or
+	// with K, M, G or T. Default: `256M`.
+	JournalMax string `yaml:"journalMaxUse" json:"journalMaxUse"`
+	// Time zone. Default: `Etc/UTC`.
+	TimeZone string `yaml:"timeZone" json:"timeZone"`
+	// Locale. Default: `C.UTF-8`.
+	Locale string `yaml:"locale" json:"locale"`
+	// Where cloud-init looks for a node's keys and configuration, in this
+	// order. Default: `NoCloud`, `None`.
+	Datasources []string `yaml:"cloudInitDatasources" json:"cloudInitDatasources"`
+}
+
+// Runtime configures containerd and runc.
+type Runtime struct {
+	// Who manages cgroups, for every runc handler: `systemd`. `cgroupfs`
+	// beside kubeadm's kubelet is a fault (kubernetes/kubernetes#110177) and
+	// is accepted only so that the fault can be shown. Default: `systemd`.
+	CgroupDriver string `yaml:"cgroupDriver" json:"cgroupDriver"`
+	// Where runc is installed. /usr/sbin/runc and /usr/bin/runc get the label
+	// of AppArmor 4's `runc` profile, which containerd before 1.7.18 does not
+	// let signal containers (containerd/containerd#10542).
+	// Default: `/usr/local/sbin/runc`.
+	RuncPath string `yaml:"runcPath" json:"runcPath"`
+	// The directory of the CNI plugins. Default: `/opt/cni/bin`.
+	CNIBinDir string `yaml:"cniBinDir" json:"cniBinDir"`
+	// The directory of the CNI configuration. Default: `/etc/cni/net.d`.
+	CNIConfDir string `yaml:"cniConfDir" json:"cniConfDir"`
+	// The handler of pods that name no RuntimeClass; one of `handlers`. Default: `runc`.
+	DefaultHandler string `yaml:"defaultHandler" json:"defaultHandler"`
+	// CRI runtime handlers. Default: one called `runc` of type `io.containerd.runc.v2`.
+	Handlers []Handler `yaml:"handlers" json:"handlers"`
+	// LimitNOFILE of containerd.service, and so of every container:
+	// `"SOFT:HARD"`. Default: `1024:524288`.
+	NoFile string `yaml:"limitNoFile" json:"limitNoFile"`
+	// Layers of one image that are pulled at the same time, at least 1. Default: `3`.
+	MaxConcurrentDownloads int `yaml:"maxConcurrentDownloads" json:"maxConcurrentDownloads"`
+}
+
+// Handler is one CRI runtime handler.
+type Handler struct {
+	// What a RuntimeClass calls it. Required.
+	Name string `yaml:"name" json:"name"`
+	// The shim's runtime type, such as `io.containerd.runc.v2`. Required.
+	Type string `yaml:"type" json:"type"`
+}
+
+// Kubernetes configures what kubeadm, the kubelet and the preload need.
+type Kubernetes struct {
+	// kubeadm's imageRepository, the prefix of all preloaded images. Default: `registry.k8s.io`.
+	ImageRepository string `yaml:"imageRepository" json:"imageRepository"`
+	// The resolv.conf that the kubelet hands to pods: never the stub of
+	// systemd-resolved, through which CoreDNS would ask itself
+	// (coredns/coredns#2087). Default: `/run/systemd/resolve/resolv.conf`.
+	ResolvConf string `yaml:"resolvConf" json:"resolvConf"`
+}
+
+// SourceKind says where a component's bytes come from.
+type SourceKind string
+
+// The sources a component may have.
+const (
+	SourceGoModule SourceKind = "gomod"   // built from a Go module
+	SourceDeb      SourceKind = "deb"     // installed from the profile's archive
+	SourceRelease  SourceKind = "release" // an upstream release file
+	SourceFile     SourceKind = "file"    // a file on the build host
+)
+
+// Component is one pinned piece of software that is not part of the base system.
+type Component struct {
+	// The version as upstream writes it without a leading v: `1.37.2`. For
+	// `deb` the package's version. kube-proxy-base has none. Required.
+	Version string `yaml:"version,omitempty" json:"version,omitempty"`
+	// Where it comes from: `gomod`, `deb`, `release` or `file`. A key that the
+	// source does not use is refused. Required.
+	Source SourceKind `yaml:"source" json:"source"`
+	// For `gomod`, required: the path of the Go module. pause, one C file,
+	// lives in `k8s.io/kubernetes`. Optional.
+	Module string `yaml:"module,omitempty" json:"module,omitempty"`
+	// For `gomod`: the module's version where it is not "v" and `version`, as
+	// with pause 3.10.2 from k8s.io/kubernetes v1.37.2. Optional.
+	ModuleVersion string `yaml:"moduleVersion,omitempty" json:"moduleVersion,omitempty"`
+	// For `gomod`, required: the `h1:` sum of the Go checksum database, as
+	// `go mod download -json` prints it. Optional.
+	Sum string `yaml:"sum,omitempty" json:"sum,omitempty"`
+	// For etcd, coredns and pause, required: the container image that kubeadm
+	// asks for, without repository: `etcd:3.7.0-0`. Optional.
+	Image string `yaml:"image,omitempty" json:"image,omitempty"`
+	// For `deb`, required: packages from the profile's archive. Those of
+	// kube-proxy-base go into kube-proxy's image, all others into the root
+	// file system. Optional.
+	Packages []string `yaml:"packages,omitempty" json:"packages,omitempty"`
+	// For `release`, required: where the file is. Optional.
+	URL string `yaml:"url,omitempty" json:"url,omitempty"`
+	// For `file`, required: absolute path on the build host. Optional.
+	Path string `yaml:"path,omitempty" json:"path,omitempty"`
+	// For `release` and `file`, required: the file's sha256 by architecture,
+	// the profile's own at least. Optional.
+	SHA256 map[string]string `yaml:"sha256,omitempty" json:"sha256,omitempty"`
+}
+
+// Disk describes the finished disk.
+type Disk struct {
+	// Virtual size: a whole number of MiB, at least `4GiB`. The root file
+	// system grows to a larger disk at the first boot. Required.
+	Size string `yaml:"size" json:"size"`
+	// Which files are written: `qcow2`, `raw`. Default: `qcow2`.
+	Formats []string `yaml:"formats" json:"formats"`
+	// Size of the EFI system partition: at least `33MiB`, the smallest FAT32,
+	// and at most a quarter of the disk. Default: `64MiB`.
+	ESPSize string `yaml:"espSize" json:"espSize"`
+	// ext4 label and GPT partition name of the root file system, at most 16
+	// bytes. Default: `nodeimage-root`.
+	RootLabel string `yaml:"rootLabel" json:"rootLabel"`
+}

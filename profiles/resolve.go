@@ -1,0 +1,162 @@
+package profiles
+
+import (
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// head is what one file says about itself; it is not inherited.
+type head struct {
+	APIVersion  string `yaml:"apiVersion"`
+	Kind        string `yaml:"kind"`
+	Name        string `yaml:"name"`
+	Description string `yaml:"description"`
+	Extends     string `yaml:"extends"`
+	Abstract    bool   `yaml:"abstract"`
+}
+
+// resolve turns the text of a profile into the effective profile.
+func (r reader) resolve(src source) (*Profile, error) {
+	c := r.chain(src)
+	if c.tree == nil {
+		c.problems.sort()
+		return nil, c.problems
+	}
+	p := &Profile{
+		APIVersion: c.head.APIVersion, Kind: c.head.Kind, Name: c.head.Name,
+		Description: c.head.Description, Extends: c.head.Extends, Abstract: c.head.Abstract,
+	}
+	d := c.decoder
+	d.decode(c.tree, reflect.ValueOf(p).Elem(), "")
+	// With a base profile missing, everything it holds would be called missing too.
+	if c.complete {
+		table, err := readCompatibility(r.builtin)
+		if err != nil {
+			return nil, err
+		}
+		setDefaults(p)
+		v := newValidator(d, src.name, table)
+		v.profile(p)
+	}
+	if problems := append(c.problems, d.problems...); len(problems) > 0 {
+		problems.sort()
+		return nil, problems
+	}
+	return p, nil
+}
+
+// chain is a profile file with all it extends.
+type chain struct {
+	head     head
+	tree     *node // merged, without what head holds; nil when the file cannot be read at all
+	decoder  *decoder
+	problems Problems
+	complete bool // every base profile was found and read
+}
+
+// chain parses src and all it extends, and merges them, the base lowest.
+func (r reader) chain(src source) chain {
+	c := chain{decoder: newDecoder()}
+	var seen []string
+	for {
+		seen = append(seen, identity(src))
+		n, bad := parse(src)
+		c.problems = append(c.problems, bad...)
+		if n == nil {
+			return c
+		}
+		own, rest := split(n)
+		d := c.decoder
+		if c.tree != nil {
+			d = newDecoder()
+		}
+		h := d.head(own, position{src.name, 1, 1})
+		if c.tree == nil {
+			c.head, c.tree = h, rest
+		} else {
+			c.problems = append(c.problems, d.problems...)
+			c.tree = merge(rest, c.tree)
+		}
+		if h.Extends == "" {
+			// An extends that could not be read is no end of the chain.
+			c.complete = !d.refused["extends"]
+			return c
+		}
+		base, problem := r.next(src, h.Extends, seen)
+		if problem != "" {
+			d.refuse(d.at["extends"], "extends", "%s", problem)
+			if d != c.decoder {
+				c.problems = append(c.problems, d.problems[len(d.problems)-1])
+			}
+			return c
+		}
+		src = base
+	}
+}
+
+// next finds the base profile called name, or says why there is none.
+func (r reader) next(src source, name string, seen []string) (base source, problem string) {
+	if !profileName.MatchString(name) {
+		return base, "found " + quote(name) + ", expected the name of a profile, without a directory and without .yaml"
+	}
+	base, err := r.base(src, name)
+	if err != nil {
+		return base, err.Error()
+	}
+	id := identity(base)
+	if i := slices.Index(seen, id); i >= 0 {
+		return base, "profiles extend each other in a circle: " + strings.Join(append(slices.Clone(seen[i:]), id), " -> ")
+	}
+	if len(seen) > maxExtends {
+		return base, fmt.Sprintf("too many base profiles: expected at most %d that extend one another", maxExtends)
+	}
+	return base, ""
+}
+
+func identity(src source) string { return filepath.ToSlash(filepath.Clean(src.name)) }
+
+// split separates what a file says about itself from what it says about the image.
+func split(n *node) (own, rest *node) {
+	headType := reflect.TypeFor[head]()
+	isOwn := func(key string) bool {
+		for i := range headType.NumField() {
+			if headType.Field(i).Tag.Get("yaml") == key {
+				return true
+			}
+		}
+		return false
+	}
+	o, r := *n, *n
+	o.pairs, r.pairs = nil, nil
+	for _, p := range n.pairs {
+		if isOwn(p.key) {
+			o.pairs = append(o.pairs, p)
+		} else {
+			r.pairs = append(r.pairs, p)
+		}
+	}
+	return &o, &r
+}
+
+// head decodes and checks what each file of a chain must say about itself.
+func (d *decoder) head(own *node, top position) head {
+	var h head
+	d.decode(own, reflect.ValueOf(&h).Elem(), "")
+	for _, want := range []struct{ key, found, expected string }{
+		{"apiVersion", h.APIVersion, APIVersion},
+		{"kind", h.Kind, Kind},
+	} {
+		v := own.value(want.key)
+		switch {
+		case d.refused[want.key]:
+		case v == nil:
+			d.refuse(top, want.key, "missing: expected %q", want.expected)
+		case want.found != want.expected:
+			d.refuse(v.at, want.key, "found %s, expected %q", v.describe(), want.expected)
+		}
+	}
+	return h
+}

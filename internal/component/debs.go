@@ -1,0 +1,149 @@
+package component
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+)
+
+// debs fetches packages and all they depend on from the profile's archive.
+// Nothing is installed and no maintainer script runs: the files of the
+// component are the .debs.
+type debs struct {
+	maker     *Maker
+	name      string
+	component profiles.Component
+}
+
+func (m *Maker) newDebs(name string, c profiles.Component) (source, error) {
+	if len(c.Packages) == 0 {
+		return nil, exitcode.BadInput(fmt.Errorf("component %s: source %q needs a list of packages", name, c.Source))
+	}
+	return &debs{m, name, c}, nil
+}
+
+func (d *debs) keyParts(context.Context) ([]any, error) {
+	return []any{"deb/2", d.component.Packages, d.maker.profile.Archive, d.maker.profile.OS.Arch}, nil
+}
+
+func (d *debs) make(ctx context.Context, dir string) (manifest.Component, error) {
+	fail := func(err error) (manifest.Component, error) { return manifest.Component{}, err }
+	d.maker.logf("%s: fetching %s", d.name, strings.Join(d.component.Packages, ", "))
+	work := filepath.Join(dir, ".work")
+	config, err := writeAptConfig(work, d.maker.profile)
+	if err != nil {
+		return fail(err)
+	}
+	if err := d.apt(ctx, config, "update"); err != nil {
+		return fail(err)
+	}
+	install := append([]string{"install", "--yes", "--download-only", "--no-install-recommends", "--"}, d.component.Packages...)
+	if err := d.apt(ctx, config, install...); err != nil {
+		return fail(err)
+	}
+	record := manifest.Component{Name: d.name, Version: d.component.Version, Source: string(profiles.SourceDeb)}
+	found, err := filepath.Glob(filepath.Join(work, "archives", "*.deb"))
+	if err != nil {
+		return fail(err)
+	}
+	if len(found) == 0 {
+		return fail(fmt.Errorf("apt-get downloaded nothing for %s", strings.Join(d.component.Packages, ", ")))
+	}
+	slices.Sort(found)
+	for _, deb := range found {
+		// apt compared it with the signed index as it downloaded it.
+		file, err := describe(deb)
+		if err != nil {
+			return fail(err)
+		}
+		file.Path = filepath.Base(deb)
+		record.Files = append(record.Files, file)
+		if err := os.Rename(deb, filepath.Join(dir, filesDir, file.Path)); err != nil {
+			return fail(err)
+		}
+	}
+	record.Sum = sumOfFiles(record.Files)
+	if record.Version == "" {
+		record.Version = d.leadVersion(record.Files)
+	}
+	return record, os.RemoveAll(work)
+}
+
+// leadVersion is the version of the package that is named first, from the
+// name_version_arch.deb that apt calls it; a colon is written as %3a there.
+func (d *debs) leadVersion(files []manifest.File) string {
+	for _, f := range files {
+		if rest, ok := strings.CutPrefix(f.Path, d.component.Packages[0]+"_"); ok {
+			version, _, _ := strings.Cut(rest, "_")
+			return strings.ReplaceAll(version, "%3a", ":")
+		}
+	}
+	return ""
+}
+
+func (d *debs) apt(ctx context.Context, config string, args ...string) error {
+	argv := append([]string{"apt-get", "--quiet=2"}, args...)
+	_, err := d.maker.runner.Run(ctx, run.Cmd{Argv: argv, Env: []string{"APT_CONFIG=" + config, "DEBIAN_FRONTEND=noninteractive"}})
+	var failed *run.Error
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &failed):
+		return err
+	case failed.Result.ExitCode == 127 || errors.Is(err, os.ErrNotExist):
+		return exitcode.BadInput(fmt.Errorf("apt-get is needed to fetch packages and was not found: install apt: %w", err))
+	case strings.Contains(failed.Result.Stderr, "is not signed"), strings.Contains(failed.Result.Stderr, "NO_PUBKEY"),
+		strings.Contains(failed.Result.Stderr, "Unable to locate package"), strings.Contains(failed.Result.Stderr, "has no installation candidate"):
+		return exitcode.BadInput(err)
+	}
+	return exitcode.Transient(err)
+}
+
+// writeAptConfig makes a private apt below work that knows no installed
+// package and only the profile's archive, and returns its configuration file.
+func writeAptConfig(work string, p *profiles.Profile) (string, error) {
+	for _, sub := range []string{"lists/partial", "archives/partial", "etc/apt.conf.d", "etc/sources.list.d", "etc/preferences.d", "etc/trusted.gpg.d"} {
+		if err := os.MkdirAll(filepath.Join(work, sub), 0o755); err != nil {
+			return "", err
+		}
+	}
+	var config strings.Builder
+	for _, setting := range [][2]string{
+		{"APT::Architecture", p.OS.Arch},
+		{"APT::Architectures", p.OS.Arch},
+		{"APT::Sandbox::User", "root"}, // the store may lie where _apt cannot go
+		{"Acquire::Retries", "3"},
+		{"Acquire::Languages", "none"},
+		{"Dir::State", work},
+		{"Dir::State::lists", filepath.Join(work, "lists")},
+		{"Dir::State::status", filepath.Join(work, "status")},
+		{"Dir::State::extended_states", filepath.Join(work, "extended_states")},
+		{"Dir::Cache", work},
+		{"Dir::Cache::archives", filepath.Join(work, "archives")},
+		{"Dir::Log", work},
+		{"Dir::Etc", filepath.Join(work, "etc")},
+		{"Dir::Etc::sourceparts", filepath.Join(work, "etc/sources.list.d")},
+		{"Dir::Etc::parts", filepath.Join(work, "etc/apt.conf.d")},
+	} {
+		fmt.Fprintf(&config, "%s %q;\n", setting[0], setting[1])
+	}
+	var sources strings.Builder
+	for _, s := range p.Archive.Sources {
+		fmt.Fprintf(&sources, "Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\nArchitectures: %s\nSigned-By: %s\n\n",
+			s.URI, strings.Join(s.Suites, " "), strings.Join(s.Components, " "), p.OS.Arch, p.Archive.Keyring)
+	}
+	path := filepath.Join(work, "apt.conf")
+	return path, errors.Join(
+		os.WriteFile(path, []byte(config.String()), 0o644),
+		os.WriteFile(filepath.Join(work, "status"), nil, 0o644),
+		os.WriteFile(filepath.Join(work, "etc/sources.list.d/profile.sources"), []byte(sources.String()), 0o644))
+}

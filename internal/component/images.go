@@ -1,0 +1,183 @@
+package component
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/oci"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+)
+
+// imageFormat changes when the same components give another image.
+const imageFormat = "image/1"
+
+// Images implements Resolver. The list is compared with what the kubeadm that
+// goes into the node image prints, since that one will ask for them.
+func (m *Maker) Images(ctx context.Context) ([]Image, error) {
+	names, err := profiles.KubeadmImages(m.profile)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.askKubeadm(ctx, names); err != nil {
+		return nil, err
+	}
+	images := make([]Image, 0, len(names))
+	for _, name := range names {
+		image, err := m.image(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("image %s: %w", name, err)
+		}
+		images = append(images, image)
+	}
+	return images, nil
+}
+
+// askKubeadm fails unless kubeadm's own list is names.
+func (m *Maker) askKubeadm(ctx context.Context, names []string) error {
+	kubernetes, err := m.Component(ctx, "kubernetes")
+	if err != nil {
+		return err
+	}
+	kubeadm, ok := kubernetes.File("kubeadm")
+	if !ok {
+		return fmt.Errorf("component kubernetes has no kubeadm")
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, probeTimeout, fmt.Errorf("no answer after %s", probeTimeout))
+	defer cancel()
+	argv := []string{"env", "-i", "HOME=/nonexistent", kubeadm.Path, "config", "images", "list",
+		"--kubernetes-version=v" + kubernetes.Version, "--image-repository=" + m.profile.Kubernetes.ImageRepository}
+	result, err := m.runner.Run(ctx, run.Cmd{Argv: argv, Dir: "/"})
+	if err != nil {
+		return fmt.Errorf("asking kubeadm for its images: %w", err)
+	}
+	wants := strings.Fields(result.Stdout)
+	got, expected := slices.Sorted(slices.Values(names)), slices.Sorted(slices.Values(wants))
+	if !slices.Equal(got, expected) {
+		return exitcode.BadInput(fmt.Errorf("profile %s: kubeadm %s asks for the images %s, and the profile's components give %s: set `components.<name>.image` to what kubeadm asks for",
+			m.profile.Name, kubernetes.Version, strings.Join(expected, ", "), strings.Join(got, ", ")))
+	}
+	return nil
+}
+
+// image makes one image.
+func (m *Maker) image(ctx context.Context, name string) (Image, error) {
+	spec, inputs, err := m.imageSpec(ctx, name)
+	if err != nil {
+		return Image{}, err
+	}
+	parts := []any{imageFormat, name, m.profile.OS.Arch, spec.Entrypoint, spec.Env, spec.User, spec.WorkingDir, spec.Ports}
+	for _, in := range inputs {
+		for _, f := range in.Files {
+			parts = append(parts, in.Name, f.Name, f.SHA256)
+		}
+	}
+	key, err := store.Key(parts...)
+	if err != nil {
+		return Image{}, err
+	}
+	const tarName, recordName = "image.tar", "image.json"
+	dir, err := m.store.Do(ctx, key, func(ctx context.Context, dir string) error {
+		start := time.Now()
+		entries, err := m.imageEntries(ctx, filepath.Join(dir, ".work"), spec, inputs)
+		if err != nil {
+			return err
+		}
+		spec.Entries = entries
+		written, err := oci.Write(ctx, spec, filepath.Join(dir, tarName))
+		if err != nil {
+			return err
+		}
+		text, err := json.Marshal(written)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, recordName), text, 0o644); err != nil {
+			return err
+		}
+		m.logf("%s: assembled in %s, %d MB", name, time.Since(start).Round(100*time.Millisecond), written.Size/1e6)
+		return os.RemoveAll(filepath.Join(dir, ".work"))
+	})
+	if err != nil {
+		return Image{}, err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, recordName))
+	if err != nil {
+		return Image{}, err
+	}
+	var written oci.Written
+	if err := json.Unmarshal(text, &written); err != nil {
+		return Image{}, fmt.Errorf("reading %s: %w", filepath.Join(dir, recordName), err)
+	}
+	return Image{Name: name, Digest: written.Digest, Size: written.Size, Path: filepath.Join(dir, tarName)}, nil
+}
+
+// imageSpec returns an image's configuration, and the components that its
+// files come from; the first is the one that it is named after.
+func (m *Maker) imageSpec(ctx context.Context, name string) (oci.Spec, []Built, error) {
+	program := programOf(name)
+	layout, ok := layouts()[program]
+	if !ok {
+		return oci.Spec{}, nil, exitcode.BadInput(fmt.Errorf("kubeadm asks for an image %q, which this release of nodeimage does not know how to assemble", program))
+	}
+	spec := layout.spec
+	spec.Name = name
+	spec.Arch = m.profile.OS.Arch
+	var inputs []Built
+	for _, c := range layout.components {
+		built, err := m.Component(ctx, c)
+		if err != nil {
+			return oci.Spec{}, nil, err
+		}
+		inputs = append(inputs, built)
+	}
+	var files []File
+	for _, p := range layout.programs {
+		f, ok := inputs[0].File(path.Base(p))
+		if !ok {
+			return oci.Spec{}, nil, fmt.Errorf("component %s has no file %s", inputs[0].Name, path.Base(p))
+		}
+		files = append(files, f)
+	}
+	// Only these belong to the image: another one's program that changed
+	// must not make it anew.
+	inputs[0].Files = files
+	return spec, inputs, nil
+}
+
+func (m *Maker) imageEntries(ctx context.Context, work string, spec oci.Spec, inputs []Built) ([]oci.Entry, error) {
+	layout := layouts()[programOf(spec.Name)]
+	var entries []oci.Entry
+	for i, p := range layout.programs {
+		entries = append(entries, oci.Entry{Path: p, Kind: oci.File, Mode: 0o755, Source: inputs[0].Files[i].Path, XAttrs: layout.xattrs})
+	}
+	entries = append(entries, layout.extra...)
+	for _, in := range inputs[1:] {
+		unpacked, err := m.unpackDebs(ctx, work, in)
+		if err != nil {
+			return nil, err
+		}
+		// The layout's own files win over those of a package.
+		have := map[string]bool{}
+		for _, e := range entries {
+			have[e.Path] = true
+		}
+		entries = append(entries, slices.DeleteFunc(unpacked, func(e oci.Entry) bool { return have[e.Path] })...)
+	}
+	return entries, nil
+}
+
+// programOf returns the last element of an image's name, without the tag.
+func programOf(name string) string {
+	program, _, _ := strings.Cut(path.Base(name), ":")
+	return program
+}

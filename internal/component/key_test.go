@@ -1,0 +1,108 @@
+package component
+
+import (
+	"testing"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run/runtest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+)
+
+// keyOf makes the store's key of a component whose host answers as told.
+func keyOf(t *testing.T, name string, change func(*profiles.Profile), goEnv, gcc string) string {
+	t.Helper()
+	p := debian13(t)
+	change(p)
+	fake := runtest.New(t)
+	m, err := New(p, newStore(t), Options{Runner: fake})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := m.sources[name]
+	if _, ok := src.(*goModule); ok {
+		fake.ExpectFunc("go env", isGoEnv).Returns(goEnv)
+		if src.(*goModule).recipe.needsC() {
+			fake.Expect("gcc", "--version").Returns(gcc)
+			for _, lib := range src.(*goModule).recipe.staticLibs() {
+				fake.Expect("gcc", "-print-file-name="+lib).Returns(emptyLib(t) + "\n")
+			}
+		}
+	}
+	parts, err := src.keyParts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := store.Key(parts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+const (
+	go1268 = `{"GOVERSION":"go1.26.8","GOHOSTARCH":"amd64","GOPROXY":"https://a.test"}`
+	go1269 = `{"GOVERSION":"go1.26.9","GOHOSTARCH":"amd64"}`
+	gcc12  = "gcc (Debian 12.2.0-14) 12.2.0\nCopyright\n"
+)
+
+func TestKeyCoversInputs(t *testing.T) {
+	t.Parallel()
+	same := func(*profiles.Profile) {}
+	base := keyOf(t, "runc", same, go1268, gcc12)
+	if base != keyOf(t, "runc", same, `{"GOVERSION":"go1.26.8","GOHOSTARCH":"amd64","GOPROXY":"https://b.test"}`, gcc12) {
+		t.Error("another proxy gave another key, though the pins fix what it may serve")
+	}
+	if base != keyOf(t, "runc", func(p *profiles.Profile) { p.Description = "x"; p.Disk.Size = "9GiB" }, go1268, gcc12) {
+		t.Error("a disk size changed runc's key")
+	}
+	for name, key := range map[string]string{
+		"Go":           keyOf(t, "runc", same, go1269, gcc12),
+		"architecture": keyOf(t, "runc", same, `{"GOVERSION":"go1.26.8","GOHOSTARCH":"arm64"}`, gcc12),
+		"gcc":          keyOf(t, "runc", same, go1268, "gcc (Debian 14.2.0-19) 14.2.0\n"),
+	} {
+		if key == base {
+			t.Errorf("another %s gave the same key", name)
+		}
+	}
+	debs := keyOf(t, "kube-proxy-base", same, "", "")
+	for name, change := range map[string]func(*profiles.Profile){
+		"package": func(p *profiles.Profile) {
+			c := p.Components["kube-proxy-base"]
+			c.Packages = append(c.Packages[:len(c.Packages):len(c.Packages)], "conntrack")
+			p.Components["kube-proxy-base"] = c
+		},
+		"suite": func(p *profiles.Profile) { p.Archive.Sources[0].Suites = []string{"forky"} },
+	} {
+		if keyOf(t, "kube-proxy-base", change, "", "") == debs {
+			t.Errorf("another %s gave the same key", name)
+		}
+	}
+}
+
+func TestKeyCoversLibraryContent(t *testing.T) {
+	t.Parallel()
+	keys := map[string]bool{}
+	for _, content := range []string{"2.5.4", "2.6.0"} {
+		fake := runtest.New(t)
+		m, err := New(debian13(t), newStore(t), Options{Runner: fake})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fake.ExpectFunc("go env", isGoEnv).Returns(go1268)
+		fake.Expect("gcc", "--version").Returns(gcc12)
+		fake.Expect("gcc", "-print-file-name=libc.a").Returns(emptyLib(t) + "\n")
+		fake.Expect("gcc", "-print-file-name=libseccomp.a").Returns(libWith(t, content) + "\n")
+		parts, err := m.sources["runc"].keyParts(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := store.Key(parts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[key] = true
+	}
+	if len(keys) != 2 {
+		t.Error("another libseccomp.a gave the same key")
+	}
+}

@@ -1,0 +1,40 @@
+package component
+
+import "strings"
+
+// kubernetesRecipe builds the programs of a node and of the control plane with
+// the flags of upstream's release. kubelet is built without cgo too: the rest
+// is, and one set of compiled packages then serves all.
+func kubernetesRecipe(r release) recipe {
+	major, rest, _ := strings.Cut(r.Version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	var stamps []string
+	// Unstamped, kubeadm refuses its own version.
+	for _, pkg := range []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"} {
+		stamps = append(stamps,
+			pkg+".gitVersion="+r.ModuleVersion,
+			pkg+".gitMajor="+major,
+			pkg+".gitMinor="+minor,
+			pkg+".gitCommit="+r.Sum,
+			// What upstream calls a tree that has no git directory.
+			pkg+".gitTreeState=archive",
+		)
+	}
+	const cmd = "k8s.io/kubernetes/cmd"
+	daemons := []string{"kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"}
+	recipe := recipe{
+		Builds: []build{{
+			Binaries: under(cmd, append([]string{"kubeadm", "kubectl"}, daemons...)...),
+			Tags:     []string{"selinux", "notest", "grpcnotrace"},
+			Stamps:   stamps,
+		}},
+		Probes: []probe{
+			{"kubeadm", []string{"version", "--output=short"}, []string{r.ModuleVersion + "\n"}},
+			{"kubectl", []string{"version", "--client"}, []string{"Client Version: " + r.ModuleVersion + "\n"}},
+		},
+	}
+	for _, name := range daemons {
+		recipe.Probes = append(recipe.Probes, probe{name, []string{"--version"}, []string{"Kubernetes " + r.ModuleVersion + "\n"}})
+	}
+	return recipe
+}

@@ -1,0 +1,24 @@
+package component
+
+// runcRecipe builds the static, position-independent program of upstream's
+// `make static`, less libpathrs, which Debian does not have; runc then uses
+// its own path resolution in Go. Without seccomp no container of Kubernetes
+// starts, so the probe wants the line that only a build with it prints.
+func runcRecipe(r release) recipe {
+	var stamps []string
+	if !r.atLeast("1.5.0") {
+		stamps = []string{"main.version=" + r.Version} // later ones embed it
+	}
+	return recipe{
+		Builds: []build{{
+			Binaries:   []binary{{"runc", r.Module}},
+			Tags:       []string{"seccomp", "urfave_cli_no_docs", "netgo", "osusergo"},
+			Stamps:     stamps,
+			CGO:        true,
+			StaticLibs: []string{"libseccomp.a", "libc.a"},
+			BuildMode:  "pie",
+			ExtLDFlags: "-static-pie",
+		}},
+		Probes: []probe{{"runc", []string{"--version"}, []string{"runc version " + r.Version + "\n", "\nlibseccomp: "}}},
+	}
+}

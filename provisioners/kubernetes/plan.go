@@ -1,0 +1,121 @@
+// Package kubernetes is the Packer provisioner nodeimage-kubernetes: kubeadm,
+// kubelet, kubectl, their units, and every container image that kubeadm asks
+// for, unpacked in containerd's store, so that a first boot pulls nothing.
+package kubernetes
+
+import (
+	_ "embed"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/parts"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/plan"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/runtime"
+)
+
+// Name is the plan's and the manifest fragment's.
+const Name = "kubernetes"
+
+// kubernetesComponent is the one that holds kubeadm, kubelet and kubectl.
+const kubernetesComponent = "kubernetes"
+
+const binDir = "/usr/bin" // where upstream's packages and kubeadm's drop-in have them
+
+//go:embed preload.sh
+var preloadScript string
+
+// Components that the plan places, as files or inside container images: all
+// but the runtime's.
+func Components(p *profiles.Profile) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(p.Components)), func(name string) bool {
+		return slices.Contains(runtime.Components(p), name)
+	})
+}
+
+// Plan turns the profile into steps. With a nil set it names component files
+// and images; it then needs neither network nor root.
+func Plan(p *profiles.Profile, set *parts.Set) (plan.Plan, error) {
+	made := plan.Plan{Name: Name}
+	placed := map[string]string{}
+	for _, b := range [][2]string{
+		{"kubeadm", "makes the node a member of a cluster"},
+		{"kubelet", "runs the pods"},
+		{"kubectl", "lets an administrator look around"},
+	} {
+		placed[b[0]] = binDir + "/" + b[0]
+		f, err := set.File(p, kubernetesComponent, b[0], placed[b[0]])
+		if err != nil {
+			return plan.Plan{}, err
+		}
+		made.Steps = append(made.Steps, plan.Step{Why: b[1], File: f})
+	}
+	made.Steps = append(made.Steps, kubeletSteps(p)...)
+	preload, err := preloadStep(p, set)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	var fragment *manifest.Fragment
+	if set != nil {
+		fragment = &manifest.Fragment{}
+		for _, name := range Components(p) {
+			files := placed
+			if name != kubernetesComponent {
+				files = nil
+			}
+			fragment.Components = append(fragment.Components, set.Record(name, files))
+		}
+		for _, image := range set.Images {
+			fragment.Containers = append(fragment.Containers, manifest.Container{Name: image.Name, Digest: image.Digest, Size: image.Size})
+		}
+	}
+	last, err := parts.Fragment(Name, fragment)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	made.Steps = append(made.Steps, preload, last)
+	return made, made.Validate()
+}
+
+// ImageNames are the names that kubeadm of this profile asks for, in the
+// order that `kubeadm config images list` prints them.
+func ImageNames(p *profiles.Profile) []string {
+	repository, version := p.Kubernetes.ImageRepository, "v"+p.Components[kubernetesComponent].Version
+	var names []string
+	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"} {
+		names = append(names, repository+"/"+name+":"+version)
+	}
+	for _, name := range []string{"coredns", "pause", "etcd"} {
+		names = append(names, repository+"/"+p.Components[name].Image)
+	}
+	return names
+}
+
+// preloadStep keeps the compressed layers beside the unpacked ones. Without
+// them (CRI's discard_unpacked_layers) containerd, once restarted, does not
+// list an image at all: it wants all of its content there.
+func preloadStep(p *profiles.Profile, set *parts.Set) (plan.Step, error) {
+	cmd := &plan.Command{}
+	var wants []string
+	if set == nil {
+		for i, name := range ImageNames(p) {
+			cmd.Stage = append(cmd.Stage, plan.File{Path: strconv.Itoa(i+1) + ".tar", Mode: 0o600, Component: name})
+			wants = append(wants, name)
+		}
+	} else {
+		for i, image := range set.Images {
+			cmd.Stage = append(cmd.Stage, plan.File{Path: strconv.Itoa(i+1) + ".tar", Mode: 0o600, Component: image.Name, Source: image.Path})
+			if !strings.HasPrefix(image.Digest, "sha256:") {
+				return plan.Step{}, fmt.Errorf("image %s has digest %q, want sha256:…", image.Name, image.Digest)
+			}
+			wants = append(wants, image.Name+"="+image.Digest)
+		}
+	}
+	cmd.Argv = append([]string{"sh", "-c", preloadScript, "preload", "import"}, wants...)
+	cmd.Unless = append([]string{"sh", "-c", preloadScript, "preload", "check"}, wants...)
+	return plan.Step{Why: "a first boot pulls and unpacks nothing, and the kubelet never collects these", Command: cmd}, nil
+}

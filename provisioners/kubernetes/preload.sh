@@ -1,0 +1,110 @@
+# Sees to container images in containerd's k8s.io namespace.
+#
+#   check  NAME=DIGEST...   succeeds when all of them are there, whole, unpacked
+#                           and pinned
+#   import NAME=DIGEST...   brings them there from the tars 1.tar, 2.tar... in
+#                           $NODEIMAGE_STAGE, and checks
+#
+# It talks to the containerd that runs, and else starts one for as long as it
+# needs: without CRI, networks or anything else that leaves traces, its state
+# below /run.
+set -eu
+mode=$1
+shift
+root=/var/lib/containerd
+sock=/run/containerd/containerd.sock
+work=
+pid=
+
+finish() {
+	rc=$?
+	trap '' INT TERM HUP
+	trap - EXIT
+	if [ -n "$pid" ]; then
+		kill "$pid" 2>/dev/null || :
+		wait "$pid" || :
+	fi
+	if [ -n "$work" ]; then
+		[ "$rc" = 0 ] || [ "$mode" = check ] || tail -n 20 "$work/log" >&2 || :
+		rm -rf -- "$work"
+	fi
+	exit "$rc"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+die() {
+	echo "preload: $*" >&2
+	exit 1
+}
+
+reach() { ctr --address "$sock" --connect-timeout 2s version >/dev/null 2>&1; }
+
+start() {
+	sock=$work/containerd.sock
+	# Every containerd from 1.3 on reads version 2, which is all this needs.
+	cat >"$work/config.toml" <<-END
+		version = 2
+		root = "$root"
+		state = "$work/state"
+		disabled_plugins = [
+		  "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
+		  "io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart", "io.containerd.internal.v1.tracing",
+		  "io.containerd.nri.v1.nri", "io.containerd.podsandbox.controller.v1.podsandbox",
+		  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.btrfs",
+		  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.erofs", "io.containerd.snapshotter.v1.native",
+		  "io.containerd.snapshotter.v1.zfs"
+		]
+		[grpc]
+		address = "$sock"
+		[ttrpc]
+		address = "$sock.ttrpc"
+	END
+	containerd --config "$work/config.toml" >"$work/log" 2>&1 </dev/null &
+	pid=$!
+	tries=0
+	until [ -S "$sock" ] && reach; do
+		kill -0 "$pid" 2>/dev/null || die "containerd ended before it answered"
+		tries=$((tries + 1))
+		[ "$tries" -lt 600 ] || die "containerd did not answer within a minute"
+		sleep 0.1
+	done
+}
+
+k8s() { ctr --address "$sock" --namespace k8s.io images "$@"; }
+
+# unready prints the wanted images that are not as they should be.
+unready() {
+	k8s check --snapshotter overlayfs >"$work/check" || return
+	k8s list >"$work/list" || return
+	for want; do
+		awk -v name="${want%=*}" -v digest="${want##*=}" '
+			FILENAME ~ /check$/ && $1 == name && $3 == digest && $4 == "complete" && $NF == "true" { whole = 1 }
+			FILENAME ~ /list$/ && $1 == name && /io\.cri-containerd\.pinned=pinned/ { pinned = 1 }
+			END { exit !(whole && pinned) }' "$work/check" "$work/list" || echo "$want"
+	done
+}
+
+# Without a database there is nothing to ask for.
+[ "$mode" = import ] || [ -e "$root/io.containerd.metadata.v1.bolt/meta.db" ] || exit 1
+work=$(mktemp -d /run/nodeimage-preload.XXXXXX)
+: >"$work/log"
+[ -S "$sock" ] && reach || start
+
+if [ "$mode" = import ]; then
+	n=0
+	for want; do
+		n=$((n + 1))
+		k8s import --snapshotter overlayfs "$NODEIMAGE_STAGE/$n.tar" >>"$work/log" 2>&1 || die "importing ${want%=*} failed"
+		# Pinned, so that the kubelet's image garbage collection spares it. The
+		# label io.cri-containerd.image=managed is left to CRI: it takes that one
+		# as a sign that it has already made its own reference by image ID.
+		k8s label "${want%=*}" io.cri-containerd.pinned=pinned >>"$work/log" 2>&1 || die "pinning ${want%=*} failed"
+	done
+fi
+left=$(unready "$@") || left=unknown
+if [ -n "$left" ]; then
+	[ "$mode" = check ] || cat "$work/check" "$work/list" >&2 || :
+	die "not there with this digest, whole, unpacked and pinned: $left"
+fi

@@ -1,0 +1,74 @@
+package seal
+
+import (
+	"context"
+
+	"github.com/hashicorp/hcl/v2/hcldec"
+	"github.com/hashicorp/packer-plugin-sdk/common"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+	"github.com/hashicorp/packer-plugin-sdk/template/config"
+	"github.com/hashicorp/packer-plugin-sdk/template/interpolate"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/parts"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/plan/executor"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/setup"
+)
+
+//go:generate go tool packer-sdc mapstructure-to-hcl2 -type Config
+
+// Config is what a template may say.
+type Config struct {
+	common.PackerConfig `mapstructure:",squash"`
+
+	// The name of a built-in profile, or the path of a profile file.
+	Profile string `mapstructure:"profile" required:"true"`
+	// Where components are kept between builds. Accepted by every nodeimage
+	// provisioner, so that a template can set it in one place; this one has
+	// no components.
+	CacheDirectory string `mapstructure:"cache_directory"`
+
+	ctx interpolate.Context
+}
+
+// Provisioner is the Packer provisioner nodeimage-seal.
+type Provisioner struct {
+	config  Config
+	profile *profiles.Profile
+}
+
+var _ packersdk.Provisioner = (*Provisioner)(nil)
+
+// ConfigSpec implements packersdk.HCL2Speccer.
+func (p *Provisioner) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapstructure().HCL2Spec() }
+
+// Prepare reads the options and the profile, and makes the plan once, so that
+// a bad profile is told before anything is built.
+func (p *Provisioner) Prepare(raws ...any) error {
+	if err := config.Decode(&p.config, &config.DecodeOpts{
+		PluginType: "nodeimage-seal", Interpolate: true, InterpolateContext: &p.config.ctx,
+	}, raws...); err != nil {
+		return exitcode.BadInput(err)
+	}
+	profile, err := setup.Profile(p.config.Profile)
+	if err != nil {
+		return err
+	}
+	p.profile = profile
+	_, err = Plan(profile, nil)
+	return exitcode.BadInput(err)
+}
+
+// Provision carries the plan out.
+func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator, _ map[string]any) error {
+	target, err := executor.New(ctx, comm)
+	if err != nil {
+		return err
+	}
+	todo, err := Plan(p.profile, &parts.Set{})
+	if err != nil {
+		return err
+	}
+	return setup.Carry(ctx, ui, target, todo)
+}

@@ -1,0 +1,402 @@
+package bootstrap
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run/runtest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+)
+
+const status = `Package: base-files
+Status: install ok installed
+Architecture: amd64
+Version: 13.8
+Description: files
+ continued: here
+
+Package: removed
+Status: deinstall ok config-files
+Architecture: amd64
+Version: 1
+
+Package: libc6
+Status: hold ok installed
+Architecture: amd64
+Version: 2.41-12
+`
+
+func sum(c byte) string { return strings.Repeat(string(c), 64) }
+
+func stanza(name, version, arch, sha string) string {
+	return fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nSHA256: %s\nSize: 1\n\n", name, version, arch, sha)
+}
+
+func profile(t *testing.T, uri string) *profiles.Profile {
+	t.Helper()
+	keyring := filepath.Join(t.TempDir(), "archive.gpg")
+	if err := os.WriteFile(keyring, []byte("key"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return &profiles.Profile{
+		OS: profiles.OS{Distribution: "debian", Version: "13", Codename: "trixie", Arch: "amd64"},
+		Archive: profiles.Archive{Keyring: keyring, Sources: []profiles.ArchiveSource{
+			{URI: uri, Suites: []string{"trixie", "trixie-updates"}, Components: []string{"main"}},
+		}},
+		Packages: profiles.Packages{Variant: "minbase", Include: map[string][]string{"a": {"systemd"}, "b": {"apparmor"}}},
+		Kernel:   profiles.Kernel{Package: "linux-image-amd64"},
+	}
+}
+
+// mirror serves InRelease files whose content the map gives by suite.
+func mirror(t *testing.T, releases map[string]string) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		suite := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/debian/dists/"), "/InRelease")
+		content, ok := releases[suite]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = w.Write([]byte(content))
+	}))
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func listsTar(t *testing.T, files map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for name, content := range files {
+		if err := w.WriteHeader(&tar.Header{Name: "./" + name, Mode: 0o644, Size: int64(len(content))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// newMaker returns a maker whose mmdebstrap leaves dpkg's status and these
+// lists, and fails with stderr when that is not empty.
+func newMaker(t *testing.T, lists map[string]string, stderr string) (Maker, *runtest.Fake, *runtest.Call) {
+	t.Helper()
+	s, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := runtest.New(t)
+	host.Expect("mmdebstrap", "--version").Returns("mmdebstrap 1.5\n").AnyTimes()
+	call := host.ExpectFunc("mmdebstrap", func(c run.Cmd) bool { return strings.Contains(run.Quote(c.Argv), "mmdebstrap --mode=root") })
+	if stderr != "" {
+		call.Fails(25, stderr)
+	} else {
+		call.Does(func(_ context.Context, c run.Cmd) error {
+			out := c.Argv[len(c.Argv)-2]
+			scratch := filepath.Dir(c.Argv[len(c.Argv)-1])
+			return errors.Join(
+				os.WriteFile(out, []byte("tar"), 0o644),
+				os.WriteFile(filepath.Join(scratch, statusName), []byte(status), 0o644),
+				os.WriteFile(filepath.Join(scratch, listsName), listsTar(t, lists), 0o644),
+			)
+		})
+	}
+	return Maker{Host: host, Store: s}, host, call
+}
+
+func goodLists() map[string]string {
+	return map[string]string{
+		"m_dists_trixie_InRelease":                          "one",
+		"m_dists_trixie-updates_InRelease":                  "two",
+		"m_dists_trixie_main_binary-amd64_Packages":         stanza("base-files", "13.8", "amd64", sum('a')) + stanza("libc6", "2.40", "amd64", sum('0')),
+		"m_dists_trixie-updates_main_binary-amd64_Packages": stanza("libc6", "2.41-12", "amd64", sum('b')) + stanza("other", "1", "amd64", sum('c')),
+		"partial/m_Packages":                                stanza("base-files", "13.8", "amd64", sum('f')),
+	}
+}
+
+func TestMake(t *testing.T) {
+	t.Parallel()
+	releases := map[string]string{"trixie": "one", "trixie-updates": "two"}
+	srv := mirror(t, releases)
+	p := profile(t, srv.URL+"/debian")
+	m, host, _ := newMaker(t, goodLists(), "")
+	base, err := m.Make(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []manifest.Package{
+		{Name: "base-files", Version: "13.8", Arch: "amd64", SHA256: sum('a')},
+		{Name: "libc6", Version: "2.41-12", Arch: "amd64", SHA256: sum('b')},
+	}
+	if diff := cmp.Diff(want, base.Packages); diff != "" {
+		t.Errorf("packages (-want +got):\n%s", diff)
+	}
+	if content, err := os.ReadFile(base.Tar); err != nil || string(content) != "tar" || base.Cached {
+		t.Errorf("tar: %q, %v, cached %v", content, err, base.Cached)
+	}
+
+	// An unchanged archive is a hit: mmdebstrap is expected once only.
+	again, err := m.Make(t.Context(), p)
+	if err != nil || !again.Cached || again.Key != base.Key {
+		t.Errorf("second time: %+v, %v", again, err)
+	}
+	if diff := cmp.Diff(want, again.Packages); diff != "" {
+		t.Errorf("packages from the cache (-want +got):\n%s", diff)
+	}
+	if n := len(host.Calls()); n != 3 {
+		t.Errorf("%d commands were run, want 3: %v", n, host.Calls())
+	}
+}
+
+func TestTheKeyFollowsItsInputs(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*profiles.Profile, map[string]string){
+		"archive": func(_ *profiles.Profile, r map[string]string) { r["trixie"] = "newer" },
+		"package": func(p *profiles.Profile, _ map[string]string) { p.Packages.Include["a"] = []string{"systemd", "vim"} },
+		"variant": func(p *profiles.Profile, _ map[string]string) { p.Packages.Variant = "apt" },
+		"components": func(p *profiles.Profile, _ map[string]string) {
+			p.Archive.Sources[0].Components = []string{"main", "contrib"}
+		},
+		"keyring": func(p *profiles.Profile, _ map[string]string) {
+			if err := os.WriteFile(p.Archive.Keyring, []byte("other key"), 0o644); err != nil {
+				panic(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			releases := map[string]string{"trixie": "one", "trixie-updates": "two"}
+			srv := mirror(t, releases)
+			p := profile(t, srv.URL+"/debian")
+			m, _, _ := newMaker(t, goodLists(), "")
+			if _, err := m.Make(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+			change(p, releases)
+			// It must ask mmdebstrap again, which fails here.
+			host := runtest.New(t)
+			host.Expect("mmdebstrap", "--version").Returns("mmdebstrap 1.5\n")
+			host.ExpectFunc("mmdebstrap", func(c run.Cmd) bool { return len(c.Argv) > 5 }).Fails(1, "asked again")
+			m.Host = host
+			if _, err := m.Make(t.Context(), p); err == nil || !strings.Contains(err.Error(), "asked again") {
+				t.Errorf("got %v: the cached base was used", err)
+			}
+		})
+	}
+}
+
+func TestBadDays(t *testing.T) {
+	t.Parallel()
+	changed := goodLists()
+	changed["m_dists_trixie_InRelease"] = "newer than the key"
+	unlisted := goodLists()
+	delete(unlisted, "m_dists_trixie_main_binary-amd64_Packages")
+	twice := goodLists()
+	twice["x_Packages"] = stanza("libc6", "2.41-12", "amd64", sum('e'))
+	for name, tc := range map[string]struct {
+		lists  map[string]string
+		stderr string
+		code   int
+		want   []string
+	}{
+		"archive changed":  {lists: changed, code: exitcode.Infrastructure, want: []string{"suite trixie", "run the build again"}},
+		"not in the index": {lists: unlisted, code: exitcode.Infrastructure, want: []string{"base-files 13.8"}},
+		"two digests":      {lists: twice, code: exitcode.Infrastructure, want: []string{"libc6 2.41-12", sum('e'), sum('b')}},
+		"unknown key": {
+			stderr: "W: GPG error: http://m trixie InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 6ED0E7B82643E131\nE: The repository 'http://m trixie InRelease' is not signed.",
+			code:   exitcode.Usage, want: []string{"NO_PUBKEY 6ED0E7B82643E131", "archive.keyring", "archive.gpg"},
+		},
+		"cut": {
+			stderr: "E: Failed to fetch http://m/p.deb  Error reading from server - read (104: Connection reset by peer)",
+			code:   exitcode.Infrastructure, want: []string{"http://", "p.deb", "try again"},
+		},
+		"unknown package": {stderr: "E: Unable to locate package no-such-thing", code: exitcode.Usage, want: []string{"no-such-thing"}},
+		"disk full": {
+			stderr: "dpkg: error processing archive: cannot copy extracted data: failed to write (No space left on device)",
+			code:   exitcode.Infrastructure, want: []string{"disk is full"},
+		},
+		"old archive": {
+			stderr: "E: Release file for http://m/dists/trixie/InRelease is expired (invalid since 2d). Updates for this repository will not be applied.",
+			code:   exitcode.Infrastructure, want: []string{"out of date", "clock"},
+		},
+		"something else": {stderr: "E: out of cheese", code: exitcode.Infrastructure, want: []string{"out of cheese", "mmdebstrap"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := mirror(t, map[string]string{"trixie": "one", "trixie-updates": "two"})
+			m, _, _ := newMaker(t, tc.lists, tc.stderr)
+			_, err := m.Make(t.Context(), profile(t, srv.URL+"/debian"))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if code := exitcode.Of(err); code != tc.code {
+				t.Errorf("exit code %d, want %d: %v", code, tc.code, err)
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q lacks %q", err, want)
+				}
+			}
+			for _, sub := range []string{"entries", "tmp", "scratch"} {
+				if left, _ := os.ReadDir(filepath.Join(m.Store.Dir(), sub)); len(left) > 0 {
+					t.Errorf("left in %s: %v", sub, left)
+				}
+			}
+		})
+	}
+}
+
+func TestUnreachableMirrors(t *testing.T) {
+	t.Parallel()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	cut := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = w.Write([]byte("half of it"))
+	}))
+	t.Cleanup(cut.Close)
+	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "", http.StatusBadGateway) }))
+	t.Cleanup(busy.Close)
+	empty := mirror(t, nil)
+	for name, tc := range map[string]struct {
+		uri  string
+		code int
+		want string
+	}{
+		"closed":   {gone.URL, exitcode.Infrastructure, "connection refused"},
+		"cut":      {cut.URL, exitcode.Infrastructure, "unexpected EOF"},
+		"busy":     {busy.URL, exitcode.Infrastructure, "502"},
+		"no suite": {empty.URL, exitcode.Usage, "has no suite trixie"},
+		"no file":  {"file:///no/such/mirror", exitcode.Usage, "has no suite trixie"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, _, call := newMaker(t, goodLists(), "")
+			call.AnyTimes() // never asked
+			_, err := m.Make(t.Context(), profile(t, tc.uri))
+			if code := exitcode.Of(err); err == nil || code != tc.code || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), tc.uri) {
+				t.Errorf("got code %d, %v, want %d and %q", code, err, tc.code, tc.want)
+			}
+			if err != nil && !strings.Contains(err.Error(), "trixie-updates") {
+				t.Errorf("not all suites are reported: %v", err)
+			}
+		})
+	}
+}
+
+func TestFetchReleasesFromFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "dists/trixie"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "dists/trixie/InRelease"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := FetchReleases(t.Context(), profiles.Archive{Sources: []profiles.ArchiveSource{{URI: "file://" + dir, Suites: []string{"trixie"}}}})
+	sum := sha256.Sum256([]byte("x"))
+	want := []Release{{URI: "file://" + dir, Suite: "trixie", SHA256: hex.EncodeToString(sum[:])}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v, (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestMissingKeyring(t *testing.T) {
+	t.Parallel()
+	p := profile(t, "http://localhost/")
+	p.Archive.Keyring = "/no/such/keyring.gpg"
+	m := Maker{Host: runtest.New(t)}
+	if _, err := m.Make(t.Context(), p); exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), "debian-archive-keyring") {
+		t.Errorf("got %v, want bad input that names the package", err)
+	}
+}
+
+func TestArgv(t *testing.T) {
+	t.Parallel()
+	p := profile(t, "http://deb.debian.org/debian")
+	p.Archive.Keyring = "/usr/share/keyrings/k.gpg"
+	want := []string{
+		"mmdebstrap", "--mode=root", "--format=tar", "--variant=minbase", "--architectures=amd64", "--keyring=/usr/share/keyrings/k.gpg",
+		`--aptopt=APT::Install-Recommends "false"`, `--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`,
+		`--aptopt=Acquire::http::Timeout "60"`, `--aptopt=Acquire::https::Timeout "60"`, `--aptopt=Acquire::GzipIndexes "false"`,
+		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/info/*",
+		"--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-include=/usr/share/locale/locale.alias",
+		"--dpkgopt=path-exclude=/usr/share/lintian/*", "--dpkgopt=path-exclude=/usr/share/doc-base/*",
+		"--include=apparmor,linux-image-amd64,systemd",
+		"--customize-hook=" + leftovers,
+		"--customize-hook=download /var/lib/dpkg/status '/s p/status'",
+		"--customize-hook=tar-out /var/lib/apt/lists '/s p/lists.tar'",
+		"trixie", "/out.tar", "/s p/x.sources",
+	}
+	if diff := cmp.Diff(want, Argv(p, "/s p/x.sources", "/out.tar", "/s p")); diff != "" {
+		t.Errorf("command line (-want +got):\n%s", diff)
+	}
+	wantSources := "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: /k.gpg\n"
+	if diff := cmp.Diff(wantSources, Sources(p.Archive, "/k.gpg")); diff != "" {
+		t.Errorf("sources (-want +got):\n%s", diff)
+	}
+}
+
+func TestMemoryFor(t *testing.T) {
+	t.Parallel()
+	for meminfo, want := range map[string]int64{
+		"MemTotal: 32000000 kB\nMemAvailable:   16777216 kB\n": 8 << 30,
+		"MemAvailable: 8388608 kB\n":                           4 << 30,
+		"MemAvailable: 8388600 kB\n":                           0,
+		"MemFree: 33554432 kB\n":                               0,
+		"MemAvailable: lots kB\n":                              0,
+		"":                                                     0,
+	} {
+		if got := memoryFor(meminfo); got != want {
+			t.Errorf("%q: got %d, want %d", meminfo, got, want)
+		}
+	}
+}
+
+func TestInstalledRefusesHalfInstalled(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"Package: x\nStatus: install ok half-configured\nVersion: 1\nArchitecture: all\n",
+		"Package: x\nStatus: install\n", "Version: 1\n",
+	} {
+		if got, err := Installed(strings.NewReader(text)); err == nil {
+			t.Errorf("%q was read as %v", text, got)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	t.Parallel()
+	packages := []manifest.Package{{Name: "a", Version: "1", Arch: "all"}, {Name: "b", Version: "2", Arch: "amd64"}, {Name: "c", Version: "1", Arch: "amd64"}}
+	record := []manifest.Package{{Name: "a", Version: "1", Arch: "all", SHA256: sum('a')}, {Name: "b", Version: "1", Arch: "amd64", SHA256: sum('b')}}
+	unknown := Resolve(packages, record)
+	if diff := cmp.Diff([]string{"b 2", "c 1"}, unknown); diff != "" {
+		t.Errorf("unknown (-want +got):\n%s", diff)
+	}
+	if packages[0].SHA256 != sum('a') || packages[1].SHA256 != "" {
+		t.Errorf("got %v", packages)
+	}
+}

@@ -1,0 +1,188 @@
+package bootstrap
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+)
+
+const (
+	statusName = "status"
+	listsName  = "lists.tar"
+)
+
+// excluded is what dpkg leaves out, now and on the running node. Copyright
+// files stay: licences ask for it.
+var excluded = [...]string{
+	"path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright",
+	"path-exclude=/usr/share/man/*", "path-exclude=/usr/share/info/*",
+	"path-exclude=/usr/share/locale/*", "path-include=/usr/share/locale/locale.alias",
+	"path-exclude=/usr/share/lintian/*", "path-exclude=/usr/share/doc-base/*",
+}
+
+// leftovers removes what mmdebstrap copies from this host, and links to a
+// previous kernel that there never was. $1 is the root.
+const leftovers = `for f in resolv.conf hostname; do [ -L "$1/etc/$f" ] || rm -f "$1/etc/$f"; done; ` +
+	`rm -f "$1/vmlinuz.old" "$1/initrd.img.old" "$1/boot/vmlinuz.old" "$1/boot/initrd.img.old"`
+
+// Argv is mmdebstrap's command line: sources is a deb822 file, out the tar it
+// makes, and scratch gets dpkg's status and apt's lists, which are not in the
+// tar.
+func Argv(p *profiles.Profile, sources, out, scratch string) []string {
+	argv := []string{
+		"mmdebstrap", "--mode=root", "--format=tar",
+		"--variant=" + p.Packages.Variant,
+		"--architectures=" + p.OS.Arch,
+		"--keyring=" + p.Archive.Keyring,
+		`--aptopt=APT::Install-Recommends "false"`,
+		`--aptopt=Acquire::Languages "none"`,
+		`--aptopt=Acquire::Retries "3"`,
+		// A mirror that stops answering shall not hold a build for long.
+		`--aptopt=Acquire::http::Timeout "60"`,
+		`--aptopt=Acquire::https::Timeout "60"`,
+		// The lists are read after apt has verified them; uncompressed.
+		`--aptopt=Acquire::GzipIndexes "false"`,
+	}
+	for _, opt := range excluded {
+		argv = append(argv, "--dpkgopt="+opt)
+	}
+	if list := p.PackageList(); len(list) > 0 {
+		argv = append(argv, "--include="+strings.Join(list, ","))
+	}
+	return append(argv,
+		"--customize-hook="+leftovers,
+		"--customize-hook="+run.Quote([]string{"download", "/var/lib/dpkg/status", filepath.Join(scratch, statusName)}),
+		"--customize-hook="+run.Quote([]string{"tar-out", "/var/lib/apt/lists", filepath.Join(scratch, listsName)}),
+		p.OS.Codename, out, sources)
+}
+
+// inMemory wraps argv so that it works in a tmpfs of size bytes on dir, which
+// takes a third off the time where disks are slow. It is to be wrapped in
+// [run.Isolated]: the mount is gone with the namespace.
+func inMemory(dir string, size int64, argv []string) []string {
+	return append([]string{
+		"sh", "-c", `mount -t tmpfs -o "mode=0755,size=$1" bootstrap "$2" && shift 2 && exec "$@"`, "sh",
+		strconv.FormatInt(size, 10), dir,
+	}, argv...)
+}
+
+// memoryFor returns how large a tmpfs for bootstrapping may become, in bytes,
+// given /proc/meminfo: half of what is available, or 0 when that is too little
+// for a system of a few hundred packages.
+func memoryFor(meminfo string) int64 {
+	const enough = 4 << 30
+	for line := range strings.Lines(meminfo) {
+		fields := strings.Fields(line)
+		if len(fields) != 3 || fields[0] != "MemAvailable:" || fields[2] != "kB" {
+			continue
+		}
+		kib, err := strconv.ParseInt(fields[1], 10, 64)
+		if err != nil {
+			return 0
+		}
+		if half := kib << 10 / 2; half >= enough {
+			return half
+		}
+	}
+	return 0
+}
+
+// environment of mmdebstrap. Kernel packages make no initramfs with INITRD=No:
+// it is made once, after the provisioners had their say.
+func environment(tmp string) []string {
+	return []string{"TMPDIR=" + tmp, "INITRD=No", "DEBIAN_FRONTEND=noninteractive"}
+}
+
+// Sources renders the archive as deb822 stanzas. Without a keyring, apt uses
+// those of the system that reads the file.
+func Sources(archive profiles.Archive, keyring string) string {
+	var stanzas []string
+	for _, s := range archive.Sources {
+		stanza := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\n",
+			s.URI, strings.Join(s.Suites, " "), strings.Join(s.Components, " "))
+		if keyring != "" {
+			stanza += "Signed-By: " + keyring + "\n"
+		}
+		stanzas = append(stanzas, stanza)
+	}
+	return strings.Join(stanzas, "\n")
+}
+
+// explain classifies a failure of mmdebstrap by what apt and dpkg said.
+func explain(err error, archive profiles.Archive) error {
+	var runErr *run.Error
+	if !errors.As(err, &runErr) {
+		return err
+	}
+	said := runErr.Result.Stderr + runErr.Result.Stdout
+	lower := strings.ToLower(said)
+	has := func(texts ...string) bool {
+		for _, text := range texts {
+			if strings.Contains(lower, text) {
+				return true
+			}
+		}
+		return false
+	}
+	mirrors := make([]string, len(archive.Sources))
+	for i, s := range archive.Sources {
+		mirrors[i] = s.URI
+	}
+	mirror := strings.Join(mirrors, ", ")
+	switch {
+	case has("no space left on device", "disk quota exceeded", "you don't have enough free space"):
+		return exitcode.Transient(fmt.Errorf("the disk is full: no space left on device while bootstrapping (%s)", evidence(said, "space")))
+	case has("no_pubkey", "badsig", "expkeysig", "revkeysig", "is not signed", "signatures were invalid", "couldn't be verified", "not live until", "missing key"):
+		return exitcode.BadInput(fmt.Errorf("the archive %s is not signed by a key of %s: %s: check archive.keyring of the profile, and whether the mirror can be trusted",
+			mirror, archive.Keyring, evidence(said, "no_pubkey", "sig", "signed", "verified", "key")))
+	case has("release file for", "is expired"):
+		return exitcode.Transient(fmt.Errorf("the archive %s is out of date: %s: use a mirror that is kept up to date, and check this host's clock",
+			mirror, evidence(said, "release file for", "is expired")))
+	case has("unable to locate package", "has no installation candidate", "unmet dependencies", "couldn't find any package"):
+		return exitcode.BadInput(fmt.Errorf("packages of the profile cannot be installed from %s: %s",
+			mirror, evidence(said, "unable to locate", "candidate", "depends", "couldn't find")))
+	case has("failed to fetch", "unable to fetch", "temporary failure resolving", "could not connect", "could not resolve",
+		"connection failed", "connection timed out", "hash sum mismatch", "unexpected size", "error reading from server"):
+		return exitcode.Transient(fmt.Errorf("downloading from the archive %s failed: %s: try again later, or name another mirror in archive.sources of the profile",
+			mirror, evidence(said, "failed to fetch", "could not", "failure", "mismatch", "size", "connection")))
+	}
+	return fmt.Errorf("bootstrapping: %w", err)
+}
+
+// evidence returns the first line of said that has one of the lower-case
+// texts, tried in order.
+func evidence(said string, texts ...string) string {
+	for _, text := range texts {
+		for line := range strings.Lines(said) {
+			if strings.Contains(strings.ToLower(line), text) {
+				return strings.TrimSpace(line)
+			}
+		}
+	}
+	return strings.TrimSpace(said)
+}
+
+// lineWriter calls emit with each line, without its end.
+type lineWriter struct {
+	emit func(string)
+	rest []byte
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.rest = append(w.rest, p...)
+	for {
+		i := bytes.IndexByte(w.rest, '\n')
+		if i < 0 {
+			return len(p), nil
+		}
+		w.emit(strings.TrimRight(string(w.rest[:i]), "\r"))
+		w.rest = w.rest[i+1:]
+	}
+}

@@ -1,0 +1,186 @@
+package bootstrap
+
+import (
+	"archive/tar"
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+)
+
+// id names one .deb.
+type id struct{ name, version, arch string }
+
+// Installed reads a dpkg status file and returns the packages whose files are
+// there, sorted by name and architecture, without digests.
+func Installed(status io.Reader) ([]manifest.Package, error) {
+	var list []manifest.Package
+	err := stanzas(status, func(field map[string]string) error {
+		// "install ok installed", also "hold ok installed"; half-installed is
+		// something that an image must not ship unnoticed.
+		words := strings.Fields(field["Status"])
+		if len(words) != 3 {
+			return fmt.Errorf("package %q: status %q: expected three words", field["Package"], field["Status"])
+		}
+		switch words[2] {
+		case "installed":
+			list = append(list, manifest.Package{Name: field["Package"], Version: field["Version"], Arch: field["Architecture"]})
+		case "config-files", "not-installed":
+		default:
+			return fmt.Errorf("package %s is %s, not installed: its installation was cut short", field["Package"], words[2])
+		}
+		return nil
+	})
+	slices.SortFunc(list, func(a, b manifest.Package) int {
+		return strings.Compare(a.Name+"\x00"+a.Arch, b.Name+"\x00"+b.Arch)
+	})
+	return list, err
+}
+
+// Resolve gives each package the digest that record holds for the same name,
+// version and architecture, and returns the names of those it holds none for.
+func Resolve(packages, record []manifest.Package) (unknown []string) {
+	sums := make(map[id]string, len(record))
+	for _, p := range record {
+		sums[id{p.Name, p.Version, p.Arch}] = p.SHA256
+	}
+	for i, p := range packages {
+		packages[i].SHA256 = sums[id{p.Name, p.Version, p.Arch}]
+		if packages[i].SHA256 == "" {
+			unknown = append(unknown, p.Name+" "+p.Version)
+		}
+	}
+	return unknown
+}
+
+// index is what apt's lists say about a set of packages.
+type index struct {
+	sums     map[id]string
+	releases map[string]bool // digests of the InRelease files
+}
+
+// readLists reads a tar of /var/lib/apt/lists, whose files apt has verified,
+// and looks up the packages that are wanted.
+func readLists(tarFile string, wanted []manifest.Package) (index, error) {
+	f, err := os.Open(tarFile)
+	if err != nil {
+		return index{}, err
+	}
+	defer f.Close()
+	ix := index{sums: map[id]string{}, releases: map[string]bool{}}
+	for _, p := range wanted {
+		ix.sums[id{p.Name, p.Version, p.Arch}] = ""
+	}
+	archive := tar.NewReader(f)
+	for {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return ix, nil
+		}
+		if err != nil {
+			return index{}, fmt.Errorf("reading apt's lists: %w", err)
+		}
+		if header.Typeflag != tar.TypeReg || strings.Contains(header.Name, "/partial/") {
+			continue
+		}
+		switch name := path.Base(header.Name); {
+		case strings.HasSuffix(name, "_InRelease"):
+			hash := sha256.New()
+			if _, err := io.Copy(hash, archive); err != nil {
+				return index{}, fmt.Errorf("reading %s: %w", name, err)
+			}
+			ix.releases[hex.EncodeToString(hash.Sum(nil))] = true
+		case strings.HasSuffix(name, "_Packages"):
+			if err := ix.addPackages(archive); err != nil {
+				return index{}, fmt.Errorf("reading %s: %w", name, err)
+			}
+		}
+	}
+}
+
+func (ix *index) addPackages(r io.Reader) error {
+	return stanzas(r, func(field map[string]string) error {
+		key := id{field["Package"], field["Version"], field["Architecture"]}
+		have, wanted := ix.sums[key]
+		if !wanted {
+			return nil
+		}
+		sum := field["SHA256"]
+		if len(sum) != 64 {
+			return fmt.Errorf("package %s: SHA256 %q: expected 64 hex digits", key.name, sum)
+		}
+		// Two sources that offer one version with two contents: which of them
+		// was installed can no longer be told.
+		if have != "" && have != sum {
+			return fmt.Errorf("package %s %s has two digests in the archive, %s and %s: remove one of the sources", key.name, key.version, have, sum)
+		}
+		ix.sums[key] = sum
+		return nil
+	})
+}
+
+// record joins the installed packages with their digests. Every one of them
+// must be known: they all came from the archive.
+func (ix *index) record(packages []manifest.Package) ([]manifest.Package, error) {
+	out := slices.Clone(packages)
+	var missing []string
+	for i, p := range out {
+		out[i].SHA256 = ix.sums[id{p.Name, p.Version, p.Arch}]
+		if out[i].SHA256 == "" {
+			missing = append(missing, p.Name+" "+p.Version)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("the archive's signed index does not list what was installed from it: %s", strings.Join(missing, ", "))
+	}
+	return out, nil
+}
+
+// wantedFields are all that stanzas keeps: the rest of an index is large.
+var wantedFields = [...]string{"Package", "Version", "Architecture", "Status", "SHA256"}
+
+// stanzas calls fn with each paragraph of a Debian control file.
+func stanzas(r io.Reader, fn func(map[string]string) error) error {
+	scanner := bufio.NewScanner(r)
+	scanner.Buffer(make([]byte, 64<<10), 16<<20)
+	field := map[string]string{}
+	flush := func() error {
+		if len(field) == 0 {
+			return nil
+		}
+		if field["Package"] == "" {
+			return errors.New("a paragraph has no Package field")
+		}
+		err := fn(field)
+		clear(field)
+		return err
+	}
+	for scanner.Scan() {
+		line := scanner.Text()
+		if strings.TrimSpace(line) == "" {
+			if err := flush(); err != nil {
+				return err
+			}
+			continue
+		}
+		if line[0] == ' ' || line[0] == '\t' {
+			continue // goes on with a field, none of ours
+		}
+		name, value, ok := strings.Cut(line, ":")
+		if ok && slices.Contains(wantedFields[:], name) {
+			field[name] = strings.TrimSpace(value)
+		}
+	}
+	if err := scanner.Err(); err != nil {
+		return err
+	}
+	return flush()
+}

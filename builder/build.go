@@ -1,0 +1,111 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/chroot"
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/disk"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/rooted"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
+)
+
+// build is what the steps of one run share. Each field names the step that
+// sets it; a step uses only what earlier ones have set. Packer's state bag is
+// left to what the SDK itself looks for there.
+type build struct {
+	config *Config
+	ui     packersdk.Ui
+	host   run.Runner
+
+	store    *store.Store         // stepCheckHost
+	base     bootstrap.Base       // stepBootstrap
+	scratch  string               // stepUnpack
+	root     *rooted.Dir          // stepUnpack
+	comm     *chroot.Communicator // stepOpenChroot
+	fragment manifest.Fragment    // stepCollectManifest
+	packages []manifest.Package   // stepCollectManifest
+	inputs   string               // stepCollectManifest
+	layout   disk.Layout          // stepInstallBoot
+	rootSize int64                // stepAssembleDisk
+	images   []output             // stepConvert
+	artifact *Artifact            // stepPublish
+}
+
+// output is a finished disk image that has not been published yet.
+type output struct {
+	path   string
+	record manifest.DiskImage
+}
+
+// steps are in the order of the build. Cleanup goes the other way.
+func (b *build) steps() []multistep.Step {
+	return []multistep.Step{
+		&stepCheckHost{build: b},
+		&stepLockOutput{build: b},
+		&stepBootstrap{build: b},
+		&stepUnpack{build: b},
+		&stepOpenChroot{build: b},
+		&stepProvision{build: b},
+		&stepCollectManifest{build: b},
+		&stepInstallBoot{build: b},
+		&stepCloseChroot{build: b},
+		&stepAssembleDisk{build: b},
+		&stepConvert{build: b},
+		&stepPublish{build: b},
+	}
+}
+
+// rootTree is where the root file system lies while it is worked on.
+func (b *build) rootTree() string { return filepath.Join(b.scratch, "root") }
+
+// rawDisk is the assembled disk.
+func (b *build) rawDisk() string { return filepath.Join(b.scratch, b.config.profile.Name+".raw") }
+
+const errorKey = "error" // where the SDK's runners look for the reason of a halt
+
+// fail records why the build stops and stops it. What is recorded first is the
+// reason; later errors are added to it.
+func (b *build) fail(state multistep.StateBag, doing string, err error) multistep.StepAction {
+	b.addError(state, doing, err)
+	return multistep.ActionHalt
+}
+
+func (b *build) addError(state multistep.StateBag, doing string, err error) {
+	err = fmt.Errorf("%s: %w", doing, err)
+	if first := stateError(state); first != nil {
+		err = errors.Join(first, err)
+	}
+	state.Put(errorKey, err)
+	b.ui.Error(err.Error())
+}
+
+// cleanup reports an error of a step's Cleanup, which must not go unnoticed:
+// something may have been left behind.
+func (b *build) cleanup(state multistep.StateBag, doing string, err error) {
+	if err != nil {
+		b.addError(state, "cleaning up: "+doing, err)
+	}
+}
+
+func stateError(state multistep.StateBag) error {
+	err, _ := state.Get(errorKey).(error)
+	return err
+}
+
+// The data that provisioners and post-processors see as build.<key>.
+const (
+	keyProfileName = "ProfileName"
+	keyProfileSHA  = "ProfileSHA256"
+	keyArch        = "Arch"
+	keyBase        = "BaseKey"
+)
+
+func generatedKeys() []string { return []string{keyProfileName, keyProfileSHA, keyArch, keyBase} }

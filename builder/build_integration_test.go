@@ -1,0 +1,289 @@
+//go:build integration
+
+package builder
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+)
+
+// small is debian-13 with hardly more than boots.
+const small = `apiVersion: nodeimage.dev/v1alpha1
+kind: Profile
+name: small
+extends: debian-13
+archive:
+  keyring: %s
+  sources:
+    - uri: %s
+      suites: [trixie]
+      components: [main]
+packages:
+  include:
+    network: []
+    storage: [e2fsprogs]
+    security: []
+    cloud: []
+    ssh: []
+    time: []
+    container: []
+    admin: []
+disk:
+  size: 4GiB
+  formats: [qcow2, raw]
+`
+
+const (
+	debian  = "http://deb.debian.org/debian"
+	keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+	// childVariable makes TestChildBuild build in the directory it names; the
+	// processes of the build inherit it, and are known by it.
+	childVariable = "BUILDER_TEST_DIR"
+	// warmVariable may name a cache of an earlier build; most tests do not
+	// care where the base comes from, and bootstrapping takes most of a build.
+	warmVariable = "BUILDER_TEST_WARM_CACHE"
+)
+
+// warm gives a workspace the entries of a cache, if there is one.
+func warm(t *testing.T, dir string) string {
+	t.Helper()
+	cache := os.Getenv(warmVariable)
+	if cache == "" {
+		return dir
+	}
+	if err := os.Mkdir(filepath.Join(dir, "cache"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cp", "-al", filepath.Join(cache, "entries"), filepath.Join(dir, "cache")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return dir
+}
+
+// workspace has a profile, a cache and an output directory.
+func workspace(t *testing.T, uri, keyring string) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("this test needs root")
+	}
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"small.yaml": fmt.Sprintf(small, keyring, uri)})
+	return dir
+}
+
+// hook is a provisioner that works for a while in the image.
+type hook struct{}
+
+func (hook) Run(ctx context.Context, name string, ui packersdk.Ui, comm packersdk.Communicator, _ any) error {
+	if name != packersdk.HookProvision {
+		return nil
+	}
+	if err := comm.Upload(manifest.FragmentDir+"/test.json", strings.NewReader(`{"components":[{"name":"test","version":"1","source":"file","sum":"sha256:0"}]}`), nil); err != nil {
+		return err
+	}
+	cmd := &packersdk.RemoteCmd{Command: "mount -t tmpfs t /mnt; (setsid sleep 3600 >/dev/null 2>&1 &) ; echo Working; sleep 3; echo done"}
+	if err := cmd.RunWithUi(ctx, comm, ui); err != nil {
+		return err
+	}
+	if code := cmd.ExitStatus(); code != 0 {
+		return fmt.Errorf("the command exited with %d", code)
+	}
+	return nil
+}
+
+func buildIn(ctx context.Context, dir string, ui packersdk.Ui) (packersdk.Artifact, error) {
+	return buildWith(ctx, dir, ui, hook{}, nil)
+}
+
+func buildWith(ctx context.Context, dir string, ui packersdk.Ui, h packersdk.Hook, adjust func(*stepCheckHost)) (packersdk.Artifact, error) {
+	var b Builder
+	if _, _, err := b.Prepare(map[string]any{
+		"profile": filepath.Join(dir, "small.yaml"), "output_directory": filepath.Join(dir, "out"), "cache_directory": filepath.Join(dir, "cache"),
+	}); err != nil {
+		return nil, err
+	}
+	bd := &build{config: &b.config, ui: ui, host: run.Host{}}
+	steps := bd.steps()
+	if adjust != nil {
+		adjust(steps[0].(*stepCheckHost))
+	}
+	return bd.run(ctx, h, steps)
+}
+
+func TestBuild(t *testing.T) {
+	dir := workspace(t, debian, keyring)
+	var said bytes.Buffer
+	begin := time.Now()
+	artifact, err := buildIn(t.Context(), dir, console.New(io.MultiWriter(&said, testWriter{t})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cold := time.Since(begin)
+	out := filepath.Join(dir, "out")
+	files := []string{out + "/small.qcow2", out + "/small.raw", out + "/small.manifest.json"}
+	if diff := cmp.Diff(files, artifact.Files()); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	m := checkOutputs(t, dir)
+	if len(m.Components) != 1 || len(m.Packages) < 50 || m.Sizes.RootFS < 100<<20 {
+		t.Errorf("manifest: %d components, %d packages, root of %d bytes", len(m.Components), len(m.Packages), m.Sizes.RootFS)
+	}
+	for _, p := range m.Packages {
+		if len(p.SHA256) != 64 {
+			t.Errorf("package %s has sha256 %q", p.Name, p.SHA256)
+		}
+	}
+	if artifact.Id() != m.Images[0].SHA256 {
+		t.Errorf("the artifact is %s, the image %s", artifact.Id(), m.Images[0].SHA256)
+	}
+	checkImage(t, filepath.Join(out, "small.raw"))
+	assertNothingLeft(t, dir)
+
+	// Again: the base comes from the cache, and the old files are replaced.
+	before := inode(t, files[0])
+	begin = time.Now()
+	if _, err := buildIn(t.Context(), dir, console.New(&said)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(said.String(), "unchanged, from the cache") {
+		t.Error("the base was bootstrapped again")
+	}
+	if inode(t, files[0]) == before {
+		t.Error("the old image was written over in place")
+	}
+	checkOutputs(t, dir)
+	t.Logf("cold %.1f s, base cached %.1f s", cold.Seconds(), time.Since(begin).Seconds())
+}
+
+// checkOutputs compares the output directory with the manifest in it.
+func checkOutputs(t *testing.T, dir string) manifest.Manifest {
+	t.Helper()
+	out := filepath.Join(dir, "out")
+	if diff := cmp.Diff([]string{"small.manifest.json", "small.qcow2", "small.raw"}, names(t, out)); diff != "" {
+		t.Errorf("outputs (-want +got):\n%s", diff)
+	}
+	text, err := os.ReadFile(filepath.Join(out, "small.manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m manifest.Manifest
+	if err := json.Unmarshal(text, &m); err != nil {
+		t.Fatal(err)
+	}
+	for _, image := range m.Images {
+		f, err := os.Open(filepath.Join(out, image.File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash := sha256.New()
+		n, err := io.Copy(hash, f)
+		f.Close()
+		if err != nil || n != image.Size || hex.EncodeToString(hash.Sum(nil)) != image.SHA256 {
+			t.Errorf("%s is not what the manifest says: %d bytes, %v", image.File, n, err)
+		}
+	}
+	return m
+}
+
+// checkImage looks into the raw image with other tools than made it.
+func checkImage(t *testing.T, raw string) {
+	t.Helper()
+	table, err := exec.Command("sfdisk", "--json", raw).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parsed struct {
+		PartitionTable struct {
+			Partitions []struct{ Start, Size int64 }
+		}
+	}
+	if err := json.Unmarshal(table, &parsed); err != nil || len(parsed.PartitionTable.Partitions) != 3 {
+		t.Fatalf("%v: %s", err, table)
+	}
+	root := fmt.Sprintf("%s?offset=%d", raw, parsed.PartitionTable.Partitions[2].Start*512)
+	debugfs := func(request string) string {
+		out, err := exec.Command("debugfs", "-R", request, root).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	for request, want := range map[string]string{
+		"show_super_stats -h":                        "Filesystem state:         clean",
+		"cat /boot/grub/grub.cfg":                    "linux /vmlinuz root=UUID=",
+		"cat /etc/fstab":                             "x-systemd.growfs",
+		"stat /initrd.img":                           "Fast link dest: \"boot/initrd.img-",
+		"ls /boot/grub/i386-pc":                      "core.img",
+		"ea_get /usr/bin/newuidmap x":                "",
+		"cat " + manifest.FragmentDir + "/test.json": `"name":"test"`,
+	} {
+		if got := debugfs(request); !strings.Contains(got, want) {
+			t.Errorf("debugfs %s: got %q, want %q in it", request, got, want)
+		}
+	}
+	if features := debugfs("features"); strings.Contains(features, "orphan_file") || strings.Contains(features, "metadata_csum_seed") || strings.Contains(features, "needs_recovery") {
+		t.Errorf("features that GRUB 2.06 cannot read, or a dirty journal: %s", features)
+	}
+	// What only the build may see.
+	for _, name := range []string{"/etc/resolv.conf", "/etc/hostname", "/usr/sbin/policy-rc.d", "/vmlinuz.old", "/run/nodeimage", "/mnt/x"} {
+		if got := debugfs("stat " + name); got != "" {
+			t.Errorf("%s is in the image: %s", name, got)
+		}
+	}
+	esp := fmt.Sprintf("%s@@%d", raw, parsed.PartitionTable.Partitions[1].Start*512)
+	listing := exec.Command("mdir", "-i", esp, "-/", "-b", "::/")
+	listing.Env = append(os.Environ(), "MTOOLS_SKIP_CHECK=1")
+	got, err := listing.Output()
+	want := []string{"::/EFI/BOOT/BOOTX64.EFI", "::/EFI/BOOT/grubx64.efi", "::/EFI/BOOT/mmx64.efi", "::/EFI/debian/grub.cfg"}
+	var found []string
+	for _, line := range strings.Fields(string(got)) {
+		if !strings.HasSuffix(line, "/") {
+			found = append(found, line)
+		}
+	}
+	slices.Sort(found)
+	if diff := cmp.Diff(want, found); err != nil || diff != "" {
+		t.Errorf("%v, ESP (-want +got):\n%s", err, diff)
+	}
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(strings.TrimRight(string(p), "\n"))
+	return len(p), nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func inode(t *testing.T, path string) uint64 {
+	t.Helper()
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Ino
+}

@@ -1,0 +1,47 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	"github.com/hashicorp/packer-plugin-sdk/packerbuilderdata"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
+)
+
+// stepBootstrap gets the base system from the archive, or from the store when
+// the archive has not changed.
+//
+// Sets build.base.
+type stepBootstrap struct{ *build }
+
+func (s *stepBootstrap) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
+	p := s.config.profile
+	s.ui.Say(fmt.Sprintf("Bootstrapping %s %s (%s)", p.OS.Distribution, p.OS.Version, p.OS.Codename))
+	maker := bootstrap.Maker{
+		Host:     s.host,
+		Store:    s.store,
+		Progress: func(line string) { s.ui.Say("  " + line) },
+	}
+	base, err := maker.Make(ctx, p)
+	if err != nil {
+		return s.fail(state, "bootstrapping", err)
+	}
+	s.base = base
+	from := "bootstrapped"
+	if base.Cached {
+		from = "unchanged, from the cache"
+	}
+	s.ui.Say(fmt.Sprintf("Base system of %d packages: %s", len(base.Packages), from))
+
+	generated := packerbuilderdata.GeneratedData{State: state}
+	for key, value := range map[string]string{
+		keyProfileName: p.Name, keyProfileSHA: p.Hash(), keyArch: p.OS.Arch, keyBase: base.Key,
+	} {
+		generated.Put(key, value)
+	}
+	return multistep.ActionContinue
+}
+
+func (s *stepBootstrap) Cleanup(multistep.StateBag) {}

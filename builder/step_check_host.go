@@ -1,0 +1,158 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	"golang.org/x/sys/unix"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
+)
+
+const (
+	// storeNeeds is the space of one build with an empty store, in bytes: a
+	// tar and a tree of about 2 GB with all container images, and the disk.
+	storeNeeds = 4 << 30
+	// outputNeeds is the space of the image, in bytes.
+	outputNeeds = 1 << 30
+)
+
+// stepCheckHost finds out before any work what the work would fail on.
+//
+// Sets build.store.
+type stepCheckHost struct {
+	*build
+	needs  int64 // bytes free in the store; tests lower it
+	lookUp func(string) (string, error)
+	euid   func() int
+}
+
+func (s *stepCheckHost) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
+	if s.needs == 0 {
+		s.needs = storeNeeds
+	}
+	if s.lookUp == nil {
+		s.lookUp = exec.LookPath
+	}
+	if s.euid == nil {
+		s.euid = os.Geteuid
+	}
+	if err := s.check(ctx); err != nil {
+		return s.fail(state, "checking this host", err)
+	}
+	return multistep.ActionContinue
+}
+
+func (s *stepCheckHost) Cleanup(multistep.StateBag) {}
+
+func (s *stepCheckHost) check(ctx context.Context) error {
+	err := errors.Join(
+		checkArch(s.config.profile.OS.Arch, runtime.GOARCH),
+		checkTools(tools(), s.lookUp),
+		s.checkRoot(),
+	)
+	if err != nil {
+		return exitcode.BadInput(err)
+	}
+	// Root in an unprivileged container can still not do what it takes.
+	if _, err := s.host.Run(ctx, run.Cmd{Argv: run.Isolated("true")}); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return exitcode.BadInput(fmt.Errorf("namespaces and mounts cannot be made here; a container needs --privileged: %w", err))
+	}
+	if s.store, err = store.Open(s.config.CacheDirectory); err != nil {
+		return err
+	}
+	return errors.Join(
+		checkSpace("cache_directory", s.store.Dir(), s.needs),
+		checkSpace("output_directory", s.config.OutputDirectory, min(s.needs, outputNeeds)),
+	)
+}
+
+func (s *stepCheckHost) checkRoot() error {
+	if uid := s.euid(); uid != 0 {
+		return fmt.Errorf("a build needs root, to unpack files with their owners and to run commands in the image; this is user %d: run it with sudo, or in a container with --privileged", uid)
+	}
+	return nil
+}
+
+// checkArch refuses to run another architecture's programs in a chroot.
+func checkArch(want, goarch string) error {
+	if want != goarch {
+		return fmt.Errorf("the profile is for %s and this host is %s: build it on a %s machine", want, goarch, want)
+	}
+	return nil
+}
+
+// tool is a program a build runs on this host, and the Debian package that has it.
+type tool struct{ name, pkg string }
+
+func tools() []tool {
+	return []tool{
+		{"mmdebstrap", "mmdebstrap"},
+		{"apt-get", "apt"},
+		{"gpgv", "gpgv"},
+		{"tar", "tar"},
+		{"unshare", "util-linux"},
+		{"setpriv", "util-linux"},
+		{"mount", "mount"},
+		{"mknod", "coreutils"},
+		{"chroot", "coreutils"},
+		{"sfdisk", "fdisk"},
+		{"mke2fs", "e2fsprogs"},
+		{"e2fsck", "e2fsprogs"},
+		{"mkfs.vfat", "dosfstools"},
+		{"mcopy", "mtools"},
+		{"qemu-img", "qemu-utils"},
+	}
+}
+
+func checkTools(tools []tool, lookUp func(string) (string, error)) error {
+	var names, packages []string
+	for _, t := range tools {
+		if _, err := lookUp(t.name); err == nil {
+			continue
+		}
+		names = append(names, t.name)
+		if !slices.Contains(packages, t.pkg) {
+			packages = append(packages, t.pkg)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("not installed or not in PATH: %s: run apt-get install %s", strings.Join(names, ", "), strings.Join(packages, " "))
+}
+
+// checkSpace looks at the file system that dir, which may have to be made yet,
+// is or will be on.
+func checkSpace(option, dir string, needs int64) error {
+	var st unix.Statfs_t
+	at := dir
+	for {
+		err := unix.Statfs(at, &st)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.ENOENT) || at == filepath.Dir(at) {
+			return exitcode.BadInput(fmt.Errorf("%s %s: %w", option, dir, err))
+		}
+		at = filepath.Dir(at)
+	}
+	if free := int64(st.Bavail) * st.Bsize; free < needs {
+		return exitcode.Transient(fmt.Errorf("%s %s has %d MiB free and a build needs %d MiB: free some space, or set %s to a directory on another file system",
+			option, dir, free>>20, needs>>20, option))
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+package builder
+
+import (
+	"context"
+
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/chroot"
+)
+
+// stepOpenChroot makes the communicator that provisioners, and the builder
+// itself, run commands in the image with.
+//
+// Uses build.scratch. Sets build.comm.
+type stepOpenChroot struct{ *build }
+
+func (s *stepOpenChroot) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
+	comm, err := chroot.New(s.rootTree())
+	if err != nil {
+		return s.fail(state, "opening the chroot", err)
+	}
+	s.comm = comm
+	return multistep.ActionContinue
+}
+
+// Cleanup ends whatever still runs in the image, before its files are removed.
+func (s *stepOpenChroot) Cleanup(state multistep.StateBag) {
+	if s.comm != nil {
+		s.cleanup(state, "closing the chroot", s.comm.Close())
+	}
+}
+
+// stepCloseChroot ends all work in the image, so that nothing of the build is
+// left in what is put on the disk.
+type stepCloseChroot struct{ *build }
+
+func (s *stepCloseChroot) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
+	if err := s.comm.Close(); err != nil {
+		return s.fail(state, "closing the chroot", err)
+	}
+	s.comm = nil // no cleanup of an earlier step shall work in it any more
+	return multistep.ActionContinue
+}
+
+func (s *stepCloseChroot) Cleanup(multistep.StateBag) {}

@@ -1,0 +1,94 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/hashicorp/packer-plugin-sdk/multistep"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/rooted"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+)
+
+// stepUnpack unpacks the base system where it can be worked on.
+//
+// Uses build.base. Sets build.scratch and build.root.
+type stepUnpack struct {
+	*build
+	release func() error
+}
+
+func (s *stepUnpack) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
+	s.ui.Say("Unpacking the base system")
+	if err := s.unpack(ctx); err != nil {
+		return s.fail(state, "unpacking the base system", err)
+	}
+	return multistep.ActionContinue
+}
+
+func (s *stepUnpack) unpack(ctx context.Context) error {
+	var err error
+	if s.scratch, s.release, err = s.store.Scratch("build"); err != nil {
+		return err
+	}
+	if err := os.Mkdir(s.rootTree(), 0o755); err != nil {
+		return err
+	}
+	if _, err := s.host.Run(ctx, run.Cmd{Argv: unpackArgv(s.base.Tar, s.rootTree())}); err != nil {
+		return diskFull(err)
+	}
+	if s.root, err = rooted.Open(s.rootTree()); err != nil {
+		return err
+	}
+	return s.rewriteSources()
+}
+
+func unpackArgv(tar, tree string) []string {
+	return []string{
+		"tar", "--extract", "--file=" + tar, "--directory=" + tree, "--numeric-owner", "--same-owner",
+		"--preserve-permissions", "--xattrs", "--xattrs-include=*", "--delay-directory-restore",
+	}
+}
+
+// rewriteSources makes apt of the image trust a keyring that is in the image:
+// what it was bootstrapped with names one of this host.
+func (s *stepUnpack) rewriteSources() error {
+	p := s.config.profile
+	const dir = "/etc/apt/sources.list.d"
+	entries, err := s.root.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if err := s.root.Remove(dir + "/" + e.Name()); err != nil {
+			return err
+		}
+	}
+	if err := s.root.Remove("/etc/apt/sources.list"); err != nil {
+		return err
+	}
+	keyring := ""
+	for _, candidate := range []string{
+		p.Archive.Keyring, fmt.Sprintf("/usr/share/keyrings/%s-archive-keyring.gpg", p.OS.Distribution),
+	} {
+		if info, err := s.root.Stat(candidate); err == nil && info.Mode().IsRegular() {
+			keyring = candidate
+			break
+		}
+	}
+	return s.root.WriteFile(dir+"/"+p.OS.Distribution+".sources", []byte(bootstrap.Sources(p.Archive, keyring)), 0o644)
+}
+
+func (s *stepUnpack) Cleanup(state multistep.StateBag) {
+	if s.root != nil {
+		_ = s.root.Close()
+		s.root = nil
+	}
+	if s.release != nil {
+		s.cleanup(state, "removing "+s.scratch, s.release())
+	}
+}

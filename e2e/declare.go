@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"strings"
+
+	. "github.com/onsi/ginkgo/v2"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
+)
+
+// declare builds the tree of specs. They run in this order in one ordered
+// container, since they share one machine; they go on after a failure, and a
+// spec whose ground is missing says so instead of passing.
+func (s *suite) declare() {
+	Describe(suiteName, Ordered, ContinueOnFailure, func() {
+		s.declareBoot()
+		s.declareKubeadm()
+		s.declareCgroups()
+		s.declareService()
+		s.declareTermination()
+		s.declareSoak()
+		if len(s.options.Firmware) > 1 {
+			s.declareSecondFirmware()
+		}
+		s.declareRestarts()
+		s.declareReboot()
+		s.declareAftermath()
+
+		AfterEach(func() {
+			// Timeouts and panics do not pass through the fail handler.
+			if report := CurrentSpecReport(); report.Failed() && !strings.Contains(report.Failure.Message, explained) {
+				AddReportEntry("diagnosis", s.explain(), ReportEntryVisibilityFailureOrVerbose)
+			}
+		})
+		AfterAll(func() {
+			s.collect()
+			if err := s.close(); err != nil {
+				s.progress.say("ending the machines: %v", err)
+			}
+		})
+	})
+}
+
+// needMachine and the others return what a spec stands on, or end it.
+func (s *suite) needMachine(ctx SpecContext) vm { GinkgoHelper(); return need(ctx, s, s.primary) }
+
+func (s *suite) needCluster(ctx SpecContext) *clusterState {
+	GinkgoHelper()
+	s.needMachine(ctx)
+	return need(ctx, s, s.cluster)
+}
+
+func (s *suite) needPods(ctx SpecContext) *podsState {
+	GinkgoHelper()
+	s.needCluster(ctx)
+	return need(ctx, s, s.pods)
+}
+
+func (s *suite) needSingles(ctx SpecContext) *wave {
+	GinkgoHelper()
+	s.needPods(ctx)
+	return need(ctx, s, s.singles)
+}
+
+func (s *suite) needBatch(ctx SpecContext) *wave {
+	GinkgoHelper()
+	s.needPods(ctx)
+	return need(ctx, s, s.batch)
+}
+
+func (s *suite) factsOf(f machine.Firmware) (bootFacts, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	facts, ok := s.facts[f]
+	return facts, ok
+}

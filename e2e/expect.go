@@ -1,0 +1,64 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+)
+
+// expectation is what the image claims about itself.
+type expectation struct {
+	Profile    string
+	Kubernetes string // version without v; empty if nothing is claimed
+	SHA256     string // of the image file; empty if nothing is claimed
+	Source     string // for messages
+}
+
+const kubernetesComponent = "kubernetes"
+
+// expect reads the claims from the profile, if there is one, and from the
+// manifest beside the image. Only a manifest can claim a digest.
+func expect(image string, profile *profiles.Profile) (expectation, error) {
+	var e expectation
+	path := manifestPath(image)
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return e, exitcode.BadInput(fmt.Errorf("reading the manifest: %w", err))
+	default:
+		var m manifest.Manifest
+		if err := json.Unmarshal(data, &m); err != nil {
+			return e, exitcode.BadInput(fmt.Errorf("reading the manifest %s: %w", path, err))
+		}
+		if m.Schema != manifest.SchemaVersion {
+			return e, exitcode.BadInput(fmt.Errorf("reading the manifest %s: schema is %q, expected %q", path, m.Schema, manifest.SchemaVersion))
+		}
+		e.Source, e.Profile = path, m.Profile.Name
+		if i := slices.IndexFunc(m.Images, func(d manifest.DiskImage) bool { return d.File == filepath.Base(image) }); i >= 0 {
+			e.SHA256 = m.Images[i].SHA256
+		}
+		if i := slices.IndexFunc(m.Components, func(c manifest.Component) bool { return c.Name == kubernetesComponent }); i >= 0 {
+			e.Kubernetes = m.Components[i].Version
+		}
+	}
+	if profile != nil {
+		e.Source, e.Profile = "profile "+profile.Name, profile.Name
+		e.Kubernetes = profile.Components[kubernetesComponent].Version
+	}
+	return e, nil
+}
+
+// manifestPath is where the builder puts an image's manifest.
+func manifestPath(image string) string {
+	return strings.TrimSuffix(image, filepath.Ext(image)) + ".manifest.json"
+}

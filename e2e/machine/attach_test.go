@@ -1,0 +1,142 @@
+package machine
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+)
+
+func TestParseTarget(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string][2]string{
+		"host":             {"root", "host:22"},
+		"me@host":          {"me", "host:22"},
+		"me@10.0.0.1:2222": {"me", "10.0.0.1:2222"},
+		"[::1]":            {"root", "[::1]:22"},
+		"me@[::1]:2222":    {"me", "[::1]:2222"},
+	} {
+		user, address, err := parseTarget(target)
+		if err != nil || user != want[0] || address != want[1] {
+			t.Errorf("%s: got %s, %s, %v; want %v", target, user, address, err, want)
+		}
+	}
+	for _, target := range []string{"", "@host", "me@", "me@host:0", "me@host:x", "me@host:70000", "me@you@host", "host/path"} {
+		if user, address, err := parseTarget(target); err == nil {
+			t.Errorf("%q was taken for %s at %s", target, user, address)
+		}
+	}
+}
+
+// attachable writes a key and a known_hosts file for a server.
+func attachable(t *testing.T, known ssh.PublicKey, more ...ssh.Signer) (AttachOptions, keyPair) {
+	t.Helper()
+	dir := t.TempDir()
+	user, err := newKeyPair("user")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := newKeyPair("host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := newFakeSSHD(user.signer.PublicKey(), append(more, host.signer)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.listener.Close(); server.hangUp() })
+	if known == nil {
+		known = host.signer.PublicKey()
+	}
+	o := AttachOptions{
+		Target: "root@" + server.listener.Addr().String(), KeyFile: filepath.Join(dir, "key"),
+		KnownHosts: filepath.Join(dir, "known_hosts"), Dir: filepath.Join(dir, "evidence"),
+	}
+	for path, content := range map[string]string{
+		o.KeyFile:    user.private,
+		o.KnownHosts: fmt.Sprintln(knownhosts.Line([]string{knownhosts.Normalize(server.listener.Addr().String())}, known)),
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return o, host
+}
+
+func TestAttach(t *testing.T) {
+	t.Parallel()
+	// A server with a key that the file does not know besides one it does.
+	o, _ := attachable(t, nil, newRSASigner(t))
+	ctx := context.Background()
+	g, err := Attach(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = g.Close() }()
+	result, err := g.Run(ctx, run.Cmd{Argv: []string{"echo", "hello"}})
+	if err != nil || result.Stdout != "hello\n" {
+		t.Errorf("got %+v, %v", result, err)
+	}
+}
+
+func TestAttachRefuses(t *testing.T) {
+	t.Parallel()
+	other, err := newKeyPair("other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("another host key", func(t *testing.T) {
+		t.Parallel()
+		o, host := attachable(t, other.signer.PublicKey())
+		_, err := Attach(context.Background(), o)
+		if err == nil || exitcode.Of(err) != exitcode.Infrastructure || !strings.Contains(err.Error(), "host key") ||
+			!strings.Contains(err.Error(), ssh.FingerprintSHA256(host.signer.PublicKey())) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("an unknown host", func(t *testing.T) {
+		t.Parallel()
+		o, _ := attachable(t, nil)
+		if err := os.WriteFile(o.KnownHosts, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Attach(context.Background(), o); err == nil || !strings.Contains(err.Error(), "key is unknown") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("bad input, all of it", func(t *testing.T) {
+		t.Parallel()
+		o, _ := attachable(t, nil)
+		if err := os.WriteFile(o.KeyFile, []byte("no key"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o.KnownHosts += ".no"
+		_, err := Attach(context.Background(), o)
+		if err == nil || exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), "private key") || !strings.Contains(err.Error(), "known hosts") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func newRSASigner(t *testing.T) ssh.Signer {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
+}

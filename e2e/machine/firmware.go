@@ -1,0 +1,72 @@
+package machine
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+)
+
+// firmwareFiles are a firmware's two flash chips: code, which is only read,
+// and variables, of which each machine has its own copy.
+type firmwareFiles struct {
+	code, vars string
+	format     string // raw or qcow2
+}
+
+// ovmfCandidates are where distributions put OVMF, newest layout first. The
+// 2 MB builds come last: their variable store is too small for Secure Boot's
+// databases, and a store must match the size of its code.
+var ovmfCandidates = [...]firmwareFiles{
+	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", "raw"},                   // Debian, Ubuntu
+	{"/usr/share/edk2/ovmf/OVMF_CODE_4M.qcow2", "/usr/share/edk2/ovmf/OVMF_VARS_4M.qcow2", "qcow2"}, // Fedora
+	{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd", "raw"},           // Arch
+	{"/usr/share/qemu/ovmf-x86_64-4m-code.bin", "/usr/share/qemu/ovmf-x86_64-4m-vars.bin", "raw"},   // openSUSE
+	{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd", "raw"},               // Fedora to 38, RHEL
+	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd", "raw"},                         // Debian to 11
+}
+
+// findFirmware returns the files of a firmware below root ("/" but in tests),
+// and none for BIOS, which comes with QEMU.
+func findFirmware(root string, firmware Firmware) (firmwareFiles, error) {
+	if firmware == BIOS {
+		return firmwareFiles{}, nil
+	}
+	var looked []string
+	for _, c := range ovmfCandidates {
+		c.code, c.vars = filepath.Join(root, c.code), filepath.Join(root, c.vars)
+		if readable(c.code) && readable(c.vars) {
+			return c, nil
+		}
+		looked = append(looked, c.code)
+	}
+	return firmwareFiles{}, exitcode.BadInput(fmt.Errorf(
+		"no UEFI firmware on this host: install the package ovmf (Debian, Ubuntu) or edk2-ovmf (Fedora, Arch); looked for %s, each with its variable store",
+		strings.Join(looked, ", ")))
+}
+
+func readable(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	return f.Close() == nil
+}
+
+// copyVars gives the machine a variable store of its own in dir.
+func (f firmwareFiles) copyVars(dir string) (firmwareFiles, error) {
+	if f.code == "" {
+		return f, nil
+	}
+	content, err := os.ReadFile(f.vars)
+	if err != nil {
+		return f, fmt.Errorf("reading the UEFI variable store: %w", err)
+	}
+	f.vars = filepath.Join(dir, "vars.fd")
+	if err := os.WriteFile(f.vars, content, 0o600); err != nil {
+		return f, fmt.Errorf("copying the UEFI variable store: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,105 @@
+package e2e
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
+)
+
+// maxNotes bounds the evidence kept for diagnosis, in lines per source.
+const maxNotes = 20000
+
+// notes gathers lines of evidence while the suite runs, for the diagnosis of
+// whatever fails.
+type notes struct {
+	mu      sync.Mutex
+	lines   map[cause.Source][]cause.Line
+	seen    map[cause.Line]bool
+	denials []cluster.Denial
+	// denied is closed at the first denial that blocks termination.
+	denied     chan struct{}
+	deniedOnce sync.Once
+}
+
+func newNotes() *notes {
+	return &notes{lines: map[cause.Source][]cause.Line{}, seen: map[cause.Line]bool{}, denied: make(chan struct{})}
+}
+
+// add notes every line of text once.
+func (n *notes) add(source cause.Source, text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range cause.Lines(source, text) {
+		if n.seen[l] || len(n.lines[source]) >= maxNotes {
+			continue
+		}
+		n.seen[l] = true
+		n.lines[source] = append(n.lines[source], l)
+		if source != cause.Kernel {
+			continue
+		}
+		if d, ok := cluster.ParseDenial(l.Text); ok {
+			n.denials = append(n.denials, d)
+			if d.BlocksTermination() {
+				n.deniedOnce.Do(func() { close(n.denied) })
+			}
+		}
+	}
+}
+
+// all returns what was noted.
+func (n *notes) all() []cause.Line {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var all []cause.Line
+	for _, s := range []cause.Source{cause.Cgroup, cause.Kernel, cause.Fact, cause.Config, cause.Kubeadm, cause.Event, cause.Journal, cause.Console} {
+		all = append(all, n.lines[s]...)
+	}
+	return all
+}
+
+// containerDenials returns what AppArmor denied to containers, each once: the
+// same record can come by the kernel log and by the audit transport.
+func (n *notes) containerDenials() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var lines []string
+	seen := map[string]bool{}
+	for _, d := range n.denials {
+		_, record, _ := strings.Cut(d.Line, "apparmor=")
+		if d.OfContainer() && !seen[record] {
+			seen[record] = true
+			lines = append(lines, d.Line)
+		}
+	}
+	return lines
+}
+
+// writer notes complete lines as they are written.
+func (n *notes) writer(source cause.Source) *lineWriter {
+	return &lineWriter{line: func(l string) { n.add(source, l) }}
+}
+
+// lineWriter calls line for each complete line.
+type lineWriter struct {
+	mu   sync.Mutex
+	rest []byte
+	line func(string)
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rest = append(w.rest, p...)
+	for {
+		i := bytes.IndexByte(w.rest, '\n')
+		if i < 0 {
+			return len(p), nil
+		}
+		w.line(string(w.rest[:i]))
+		w.rest = w.rest[i+1:]
+	}
+}

@@ -1,0 +1,143 @@
+// Package e2e boots a finished node image in a throw-away virtual machine,
+// runs kubeadm in it and judges what nodes are for: kube-proxy stays up, pods
+// terminate cleanly, and everything else that a cluster needs from its node.
+//
+// Specs are declared by [Run], at run time, so that the command line and
+// `go test` run the very same ones.
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/onsi/ginkgo/v2/types"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+)
+
+// DefaultSoak is how long kube-proxy and the control plane are watched. The
+// fault that this is for restarts a pod within 5 to 130 seconds, so the
+// default sees it more than once.
+const DefaultSoak = 5 * time.Minute
+
+// Options says which image is judged and how. Only Image and OutputDir have
+// no default.
+type Options struct {
+	// Image is the image file, qcow2 or raw. It is only read.
+	Image string
+
+	// Profile is what the image was made from. When it is nil, the manifest
+	// beside the image says what to expect; without one, the suite expects
+	// what every node needs and no particular versions.
+	Profile *profiles.Profile
+
+	// OutputDir gets junit.xml, report.json, summary.json and the evidence.
+	OutputDir string
+
+	// Soak is how long the cluster is watched; DefaultSoak if zero.
+	Soak time.Duration
+
+	// Slack is what a pod may take beyond its grace period; zero takes the
+	// measured value for the accelerator.
+	Slack time.Duration
+
+	// LabelFilter selects specs, in Ginkgo's language: "!soak && !reboot".
+	LabelFilter string
+
+	// Accel, CPUs and MemoryMiB describe the virtual machine; zero values
+	// take the machine package's defaults.
+	Accel     machine.Accel
+	CPUs      int
+	MemoryMiB int
+
+	// Firmware lists the firmwares to boot under: UEFI and BIOS by default.
+	// The cluster runs in the first one's machine.
+	Firmware []machine.Firmware
+
+	// Witness lets a proven fault go on and show itself, for the report. By
+	// default the suite stops waiting as soon as it knows.
+	Witness bool
+
+	// FailFast ends the run at the first failure. By default specs that do
+	// not depend on what failed go on.
+	FailFast bool
+
+	// Progress gets a line for each thing that takes its time and for each
+	// spec; nobody gets them if it is nil.
+	Progress io.Writer
+
+	// Out gets Ginkgo's own report; nobody gets it if it is nil.
+	Out io.Writer
+
+	boot bootFunc // test seam
+}
+
+func (o Options) withDefaults() Options {
+	if o.Soak == 0 {
+		o.Soak = DefaultSoak
+	}
+	if len(o.Firmware) == 0 {
+		o.Firmware = []machine.Firmware{machine.UEFI, machine.BIOS}
+	}
+	if o.CPUs == 0 {
+		o.CPUs = 2
+	}
+	if o.MemoryMiB == 0 {
+		o.MemoryMiB = 4096
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	if o.Out == nil {
+		o.Out = io.Discard
+	}
+	if o.boot == nil {
+		o.boot = bootMachine
+	}
+	return o
+}
+
+// validate reports everything that is wrong with the options at once.
+func (o Options) validate() error {
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if o.Image == "" {
+		bad("no image was named")
+	} else if info, err := os.Stat(o.Image); err != nil {
+		bad("image: %w", err)
+	} else if !info.Mode().IsRegular() {
+		bad("image %s is not a regular file", o.Image)
+	}
+	if o.OutputDir == "" {
+		bad("no output directory was named")
+	}
+	if o.Soak < 0 || o.Slack < 0 {
+		bad("soak %s and slack %s: expected positive durations", o.Soak, o.Slack)
+	}
+	if _, err := types.ParseLabelFilter(o.LabelFilter); err != nil {
+		bad("label filter %q: %w", o.LabelFilter, err)
+	}
+	seen := []machine.Firmware{}
+	for _, f := range o.Firmware {
+		if f != machine.UEFI && f != machine.BIOS || slices.Contains(seen, f) {
+			bad("firmware %q: expected %q and %q, each at most once", f, machine.UEFI, machine.BIOS)
+		}
+		seen = append(seen, f)
+	}
+	return exitcode.BadInput(errors.Join(problems...))
+}
+
+// selected tells whether a spec with these labels would run.
+func (o Options) selected(labels ...string) bool {
+	if o.LabelFilter == "" {
+		return true
+	}
+	filter, err := types.ParseLabelFilter(o.LabelFilter)
+	return err == nil && filter(labels)
+}

@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+)
+
+func imageFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "debian-13.qcow2")
+	if err := os.WriteFile(path, []byte("an image"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestOptionsReportAllProblemsAtOnce(t *testing.T) {
+	t.Parallel()
+	err := Options{
+		Image: "/does/not/exist.qcow2", Soak: -time.Second, LabelFilter: "a &&",
+		Firmware: []machine.Firmware{"coreboot", machine.UEFI, machine.UEFI},
+	}.withDefaults().validate()
+	if exitcode.Of(err) != exitcode.Usage {
+		t.Fatalf("exit code %d for %v", exitcode.Of(err), err)
+	}
+	for _, want := range []string{"/does/not/exist.qcow2", "no output directory", "soak -1s", `label filter "a &&"`, `"coreboot"`, `"uefi"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not reported in:\n%v", want, err)
+		}
+	}
+	if err := (Options{Image: t.TempDir(), OutputDir: "x"}).withDefaults().validate(); err == nil {
+		t.Error("a directory is taken for an image")
+	}
+	if err := (Options{Image: imageFile(t), OutputDir: "x"}).withDefaults().validate(); err != nil {
+		t.Errorf("good options are refused: %v", err)
+	}
+}
+
+func TestSelected(t *testing.T) {
+	t.Parallel()
+	for filter, want := range map[string]bool{"": true, "bios": true, "boot && !uefi": true, "!boot": false, "soak": false} {
+		if got := (Options{LabelFilter: filter}).selected("boot", "bios"); got != want {
+			t.Errorf("%q selects: %v", filter, got)
+		}
+	}
+}
+
+func TestExpect(t *testing.T) {
+	t.Parallel()
+	image := imageFile(t)
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(manifestPath(image), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := expect(image, nil); err != nil || got != (expectation{}) {
+		t.Errorf("without a manifest: %+v, %v", got, err)
+	}
+	write(`{"schema":"nodeimage.dev/manifest/v1","profile":{"name":"debian-13"},
+		"images":[{"file":"debian-13.raw","sha256":"other"},{"file":"debian-13.qcow2","sha256":"abc"}],
+		"components":[{"name":"containerd","version":"2.3.7"},{"name":"kubernetes","version":"1.37.2"}]}`)
+	got, err := expect(image, nil)
+	want := expectation{Profile: "debian-13", Kubernetes: "1.37.2", SHA256: "abc", Source: manifestPath(image)}
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	profile := &profiles.Profile{Name: "other", Components: map[string]profiles.Component{"kubernetes": {Version: "1.36.1"}}}
+	if got, err := expect(image, profile); err != nil || got.Kubernetes != "1.36.1" || got.SHA256 != "abc" || got.Profile != "other" {
+		t.Errorf("with a profile: %+v, %v", got, err)
+	}
+	for _, bad := range []string{"{", `{"schema":"nodeimage.dev/manifest/v9"}`} {
+		write(bad)
+		if _, err := expect(image, nil); exitcode.Of(err) != exitcode.Usage {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+func TestThresholds(t *testing.T) {
+	t.Parallel()
+	kvm, tcg := thresholdsFor(machine.AccelKVM, 0), thresholdsFor(machine.AccelTCG, 0)
+	if kvm.slack >= tcg.slack || kvm.nodeSlack >= tcg.nodeSlack {
+		t.Errorf("an emulated machine gets no more time: %+v, %+v", kvm, tcg)
+	}
+	if got := thresholdsFor(machine.AccelTCG, 7*time.Second); got.slack != 7*time.Second || got.batchSlack != 14*time.Second {
+		t.Errorf("a given slack is not used: %+v", got)
+	}
+}

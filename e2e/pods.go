@@ -1,0 +1,205 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/workload"
+)
+
+// podsState is the moment when all test pods ran.
+type podsState struct {
+	*clusterState
+	state     cluster.NodeState
+	uids      map[string]string // by pod name
+	clusterIP string            // of the Service
+	started   time.Duration
+}
+
+// wantLabel is what plain containers must be confined by, or their ends prove
+// nothing.
+const wantLabel = "cri-containerd.apparmor.d (enforce)"
+
+// startPods makes all test pods at once, while CoreDNS still starts, and waits
+// until each is where it shall be when it is deleted.
+func (s *suite) startPods(ctx context.Context) (*podsState, error) {
+	c := s.cluster.value
+	if c == nil {
+		return nil, errors.New("no cluster")
+	}
+	begin := time.Now()
+	done := s.progress.step("starting the test pods")
+	p := &podsState{clusterState: c, uids: map[string]string{}}
+	err := p.create(ctx)
+	if err == nil {
+		err = c.recorder.Wait(ctx, p.waiting)
+	}
+	if err == nil {
+		err = c.settled(ctx)
+	}
+	done(err)
+	s.noteEvents(c)
+	if err != nil {
+		s.notes.add(cause.Fact, err.Error())
+		return nil, err
+	}
+	p.started = time.Since(begin)
+	s.mu.Lock()
+	s.measured["pods-ready-seconds"] = roundSeconds(p.started)
+	s.mu.Unlock()
+	if p.state, err = cluster.Probe(ctx, c.node); err != nil {
+		return nil, err
+	}
+	s.noteCgroups(p.state)
+	for _, r := range c.recorder.Pods() {
+		if r.Namespace == workload.Namespace {
+			p.uids[r.Name] = string(r.UID)
+		}
+	}
+	return p, nil
+}
+
+func (p *podsState) create(ctx context.Context) error {
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: workload.Namespace}}
+	if _, err := p.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("making the namespace %s: %w", workload.Namespace, err)
+	}
+	if err := cluster.WaitServiceAccount(ctx, p.client, workload.Namespace); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	pods := p.client.CoreV1().Pods(workload.Namespace)
+	create := func(what string, do func() error) {
+		group.Go(func() error {
+			if err := do(); err != nil {
+				return fmt.Errorf("making %s: %w", what, err)
+			}
+			return nil
+		})
+	}
+	create("the Service", func() error {
+		made, err := p.client.CoreV1().Services(workload.Namespace).Create(ctx, workload.Service(), metav1.CreateOptions{})
+		if err == nil {
+			p.clusterIP = made.Spec.ClusterIP
+		}
+		return err
+	})
+	create("the Job", func() error {
+		_, err := p.client.BatchV1().Jobs(workload.Namespace).Create(ctx, workload.Job(), metav1.CreateOptions{})
+		return err
+	})
+	create("the StatefulSet", func() error {
+		_, err := p.client.AppsV1().StatefulSets(workload.Namespace).Create(ctx, workload.StatefulSet(), metav1.CreateOptions{})
+		return err
+	})
+	plain := workload.Survivors()
+	for _, v := range append(workload.Variants(), workload.Batch()...) {
+		plain = append(plain, v.Pod)
+	}
+	for _, pod := range plain {
+		create("pod "+pod.Name, func() error {
+			_, err := pods.Create(ctx, pod, metav1.CreateOptions{})
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// waiting names the pods that are not yet where they shall be.
+func (p *podsState) waiting() error {
+	var late []string
+	judge := func(name string, there func(*corev1.Pod) bool) {
+		r, ok := p.recorder.Pod(workload.Namespace, name)
+		switch {
+		case !ok:
+			late = append(late, name+" (not made)")
+		case !there(r.Last):
+			late = append(late, name+podReason(r.Last))
+		}
+	}
+	for _, v := range append(workload.Variants(), workload.Batch()...) {
+		if v.State == workload.Crashing {
+			judge(v.Name, func(pod *corev1.Pod) bool { return cluster.Restarts(pod) > 0 })
+		} else {
+			judge(v.Name, cluster.PodReady)
+		}
+	}
+	for _, survivor := range workload.Survivors() {
+		judge(survivor.Name, cluster.PodReady)
+	}
+	for i := range workload.SetSize {
+		judge(fmt.Sprintf("%s-%d", workload.SetName, i), cluster.PodReady)
+	}
+	if name, ok := p.jobPod(); !ok {
+		late = append(late, "the Job's pod (not made)")
+	} else {
+		judge(name, func(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodSucceeded })
+	}
+	if len(late) == 0 {
+		return nil
+	}
+	slices.Sort(late)
+	return fmt.Errorf("%d test pods are not there yet: %s", len(late), strings.Join(late, ", "))
+}
+
+func (p *podsState) jobPod() (string, bool) {
+	for _, r := range p.recorder.Pods() {
+		if r.Namespace == workload.Namespace && strings.HasPrefix(r.Name, workload.JobName+"-") {
+			return r.Name, true
+		}
+	}
+	return "", false
+}
+
+// labelProblems returns a sentence for each process of a plain container that
+// AppArmor does not confine as it shall.
+func (s *suite) labelProblems(state cluster.NodeState, name, uid string) []string {
+	var problems []string
+	judged := 0
+	for _, process := range state.Pod(uid) {
+		if process.Comm == pauseComm {
+			continue // containerd gives the sandbox's process no profile
+		}
+		judged++
+		fact := fmt.Sprintf("AppArmor label of %s, process %d (%s), is %q", name, process.PID, process.Comm, process.AppArmor)
+		if process.AppArmor != wantLabel {
+			s.notes.add(cause.Fact, fact)
+			problems = append(problems, fact+fmt.Sprintf(", expected %q", wantLabel))
+		}
+	}
+	if judged == 0 {
+		problems = append(problems, fmt.Sprintf("pod %s has no process on the node", name))
+	}
+	return problems
+}
+
+const pauseComm = "pause"
+
+// noteEvents keeps the events for the diagnosis.
+func (s *suite) noteEvents(c *clusterState) {
+	for _, e := range c.recorder.Events() {
+		s.notes.add(cause.Event, e.String())
+	}
+}
+
+// exec runs a mode of the workload in a test pod with the node's own kubectl.
+func (c *clusterState) exec(ctx context.Context, pod, mode string, args ...string) (string, error) {
+	out, err := cluster.Output(ctx, c.node, c.kubectlExec(pod, mode, args...)...)
+	return strings.TrimSpace(out), err
+}
+
+func (c *clusterState) kubectlExec(pod, mode string, args ...string) []string {
+	return append([]string{"kubectl", "--kubeconfig", cluster.AdminConfig, "exec", "--namespace", workload.Namespace, pod, "--"},
+		workload.Command(mode, args...)...)
+}

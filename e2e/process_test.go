@@ -1,0 +1,297 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+)
+
+// fakeVM answers from a table and knows no other command.
+type fakeVM struct {
+	dir     string
+	console []machine.Finding
+	answers map[string]func(run.Cmd) (run.Result, error)
+	gone    error
+}
+
+func (m *fakeVM) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
+	line := strings.Join(cmd.Argv, " ")
+	if cmd.Argv[len(cmd.Argv)-1] == "/run/containerd/containerd.sock" {
+		return run.Result{}, serveFakeCRI(cmd)
+	}
+	if cmd.Stdin != nil {
+		script, err := io.ReadAll(cmd.Stdin)
+		if err != nil {
+			return run.Result{}, err
+		}
+		switch {
+		case string(script) == bootScript:
+			line = "boot script"
+		case strings.HasPrefix(string(script), "# Prints what runs in containers"):
+			line = "probe script"
+		}
+	}
+	for prefix, answer := range m.answers {
+		if strings.HasPrefix(line, prefix) {
+			res, err := answer(cmd)
+			if err != nil {
+				err = &run.Error{Where: "fake", Argv: cmd.Argv, Result: res, Err: err}
+			}
+			return res, err
+		}
+	}
+	for _, endless := range []string{"journalctl --follow", "kubeadm init", "dpkg --print-architecture"} {
+		if strings.HasPrefix(line, endless) {
+			<-ctx.Done()
+			return run.Result{}, &run.Error{Where: "fake", Argv: cmd.Argv, Err: context.Cause(ctx)}
+		}
+	}
+	fmt.Printf("UNEXPECTED COMMAND %s\n", line)
+	return run.Result{ExitCode: 127}, &run.Error{Where: "fake", Argv: cmd.Argv, Err: errors.New("unexpected command")}
+}
+
+func (m *fakeVM) ReadFile(context.Context, string) ([]byte, error) { return nil, fs.ErrNotExist }
+func (m *fakeVM) WriteFile(_ context.Context, _ string, _ fs.FileMode, content io.Reader) error {
+	_, err := io.Copy(io.Discard, content)
+	return err
+}
+func (m *fakeVM) Dial(context.Context, string, string) (net.Conn, error) {
+	return nil, errors.New("unexpected dial")
+}
+func (m *fakeVM) BootID(context.Context) (string, error)           { return "boot", nil }
+func (m *fakeVM) Reboot(context.Context) error                     { return errors.New("unexpected reboot") }
+func (m *fakeVM) CollectJournal(context.Context) ([]string, error) { return nil, nil }
+func (m *fakeVM) Report() machine.Report                           { return machine.Report{Accel: machine.AccelTCG} }
+func (m *fakeVM) Err() error                                       { return m.gone }
+func (m *fakeVM) Dir() string                                      { return m.dir }
+func (m *fakeVM) Kill() error                                      { return nil }
+func (m *fakeVM) BootTimes(context.Context) (machine.BootTimes, error) {
+	return machine.BootTimes{}, nil
+}
+func (m *fakeVM) ScanConsole(...machine.Allow) ([]machine.Finding, error) { return m.console, nil }
+
+// serveFakeCRI is containerd behind the bridge: it serves one connection, the
+// command's own streams.
+func serveFakeCRI(cmd run.Cmd) error {
+	server := grpc.NewServer()
+	runtimeapi.RegisterImageServiceServer(server, fakeImageService{})
+	conn := cmd.Stdin.(net.Conn) // the bridge is a pipe that is both
+	listener := &oneConn{conn: make(chan net.Conn, 1), closed: make(chan struct{})}
+	listener.conn <- conn
+	return server.Serve(listener)
+}
+
+type fakeImageService struct {
+	runtimeapi.UnimplementedImageServiceServer
+}
+
+func (fakeImageService) ListImages(context.Context, *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error) {
+	return &runtimeapi.ListImagesResponse{}, nil
+}
+
+type oneConn struct {
+	conn   chan net.Conn
+	closed chan struct{}
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conn:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+func (l *oneConn) Close() error   { close(l.closed); return nil }
+func (l *oneConn) Addr() net.Addr { return &net.UnixAddr{Name: "fake", Net: "unix"} }
+
+func text(stdout string) func(run.Cmd) (run.Result, error) {
+	return func(run.Cmd) (run.Result, error) { return run.Result{Stdout: stdout}, nil }
+}
+
+func fails(code int, stderr string) func(run.Cmd) (run.Result, error) {
+	return func(run.Cmd) (run.Result, error) {
+		return run.Result{ExitCode: code, Stderr: stderr}, fmt.Errorf("exit status %d", code)
+	}
+}
+
+// scenarios are whole runs against machines that do not exist.
+func scenarios() map[string]Options {
+	good := map[string]func(run.Cmd) (run.Result, error){
+		"boot script":                   text(factsText),
+		"test -x /sbin/apparmor_parser": text(""),
+		"journalctl --boot":             text("containerd started\n"),
+		"systemctl show":                text("KillMode=process\nDelegate=yes\nOOMScoreAdjust=-999\n"),
+	}
+	for _, argv := range nodeEvidence() {
+		good[strings.Join(argv, " ")] = text("")
+	}
+	with := func(key string, answer func(run.Cmd) (run.Result, error)) map[string]func(run.Cmd) (run.Result, error) {
+		answers := map[string]func(run.Cmd) (run.Result, error){key: answer}
+		for k, v := range good {
+			if _, ok := answers[k]; !ok {
+				answers[k] = v
+			}
+		}
+		return answers
+	}
+	boots := func(m *fakeVM) bootFunc { return func(context.Context, machine.Options) (vm, error) { return m, nil } }
+	const bootOnly = "uefi && boot"
+	return map[string]Options{
+		"good": {LabelFilter: "uefi && boot && !image", boot: boots(&fakeVM{answers: good})},
+		"cgroup v1": {LabelFilter: bootOnly, boot: boots(&fakeVM{
+			answers: with("boot script", text(strings.Replace(factsText, "cgroup2fs", "tmpfs", 1)))})},
+		"panic on the console": {LabelFilter: bootOnly, boot: boots(&fakeVM{answers: good,
+			console: []machine.Finding{{ID: "kernel-panic", Line: 7, Text: "Kernel panic - not syncing: VFS: Unable to mount root fs"}}})},
+		"never started": {LabelFilter: bootOnly, boot: func(context.Context, machine.Options) (vm, error) {
+			return nil, exitcode.Transient(&machine.StateError{State: machine.ErrNeverStarted, Cause: "no accelerator"})
+		}},
+		"guest died": {LabelFilter: bootOnly, boot: func(context.Context, machine.Options) (vm, error) {
+			return nil, exitcode.With(exitcode.Failed, &machine.StateError{State: machine.ErrGuestDied, Cause: "it panicked"})
+		}},
+		"kubeadm fails": {LabelFilter: "kubeadm && smoke", boot: boots(&fakeVM{
+			answers: with("kubeadm version", fails(1, "kubeadm: cannot execute binary file"))})},
+		// kubeadm init would go on for ever; the first look at the cgroups ends it.
+		"failure A": {LabelFilter: "kubeadm && smoke", boot: boots(&fakeVM{
+			answers: merged(with("kubeadm version", text("v1.34.3\n")), "probe script", text(mismatchProbe))})},
+		"QEMU killed under a spec": {LabelFilter: "kubeadm && smoke", boot: boots(&fakeVM{
+			answers: with("kubeadm version", fails(255, "connection lost")),
+			gone:    exitcode.Transient(&machine.StateError{State: machine.ErrGuestDied, Cause: "QEMU was killed by signal 9"})})},
+		"nothing selected": {LabelFilter: "no-such-label", boot: boots(&fakeVM{answers: good})},
+	}
+}
+
+func merged(answers map[string]func(run.Cmd) (run.Result, error), key string, answer func(run.Cmd) (run.Result, error)) map[string]func(run.Cmd) (run.Result, error) {
+	answers[key] = answer
+	return answers
+}
+
+const mismatchProbe = "B\tboot\nR\tcpuset cpu memory pids\n" +
+	"P\t910\t900\t1001\t/system.slice/kubepods-burstable-podd41d8cd98f00b204e9800998ecf8427e.slice:cri-containerd:0f3b9c2d7e1a4b5c6d7e8f9001122334455667788990aabbccddeeff00112233\tunconfined\tnet:[1]\tpause\t/pause\n" +
+	"C\t/kubepods.slice\tcpu memory\n"
+
+const (
+	scenarioVariable = "NODEIMAGE_E2E_SCENARIO"
+	dirVariable      = "NODEIMAGE_E2E_DIR"
+)
+
+// TestScenario is the other side of TestVerdicts: one run in its own process.
+func TestScenario(t *testing.T) {
+	name := os.Getenv(scenarioVariable)
+	if name == "" {
+		t.Skip("only TestVerdicts starts this")
+	}
+	o := scenarios()[name]
+	dir := os.Getenv(dirVariable)
+	o.Image, o.OutputDir, o.Progress = filepath.Join(dir, "image.qcow2"), filepath.Join(dir, "out"), os.Stdout
+	result, err := Run(context.Background(), o)
+	fmt.Printf("ERROR %v\n", err)
+	code := exitcode.Of(err)
+	if err == nil && !result.Passed() {
+		code = exitcode.Failed
+	}
+	if _, again := Run(context.Background(), o); !errors.Is(again, ErrSecondRun) {
+		fmt.Printf("SECOND RUN %v\n", again)
+	}
+	os.Exit(code)
+}
+
+// Each way that a run can go ends in its verdict and exit code, and an
+// infrastructure failure in none.
+func TestVerdicts(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]struct {
+		code    int
+		verdict Verdict
+		says    []string // in the output or the summary
+	}{
+		"good":                     {exitcode.OK, Passed, []string{"ok      boot boots under UEFI"}},
+		"cgroup v1":                {exitcode.Failed, Failed, []string{"kubelet-cgroup-v1", "fix: drop systemd.unified_cgroup_hierarchy=0", "ok      boot has AppArmor on"}},
+		"panic on the console":     {exitcode.Failed, Failed, []string{`"id": "kernel-panic"`, "console line 7"}},
+		"never started":            {exitcode.Infrastructure, None, []string{"no accelerator"}},
+		"guest died":               {exitcode.Failed, Failed, []string{"it panicked", "blocked boot runs cgroup v2"}},
+		"kubeadm fails":            {exitcode.Failed, Failed, []string{"cannot execute binary file", "blocked kubeadm gets a node that becomes Ready"}},
+		"failure A":                {exitcode.Failed, Failed, []string{"cgroup-driver-mismatch (certain)", "slice:cri-containerd:", "cause: cgroup-driver-mismatch", "blocked kubeadm gets a node"}},
+		"QEMU killed under a spec": {exitcode.Infrastructure, None, []string{"QEMU was killed by signal 9"}},
+		"nothing selected":         {exitcode.Usage, None, []string{"no spec ran"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "image.qcow2"), []byte("image"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestScenario$")
+			cmd.Env = append(os.Environ(), scenarioVariable+"="+name, dirVariable+"="+dir)
+			out, err := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != want.code {
+				t.Errorf("exit code %d (%v), want %d\n%s", code, err, want.code, out)
+			}
+			summary, err := os.ReadFile(filepath.Join(dir, "out", SummaryFile))
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			var result Result
+			if err := json.Unmarshal(summary, &result); err != nil {
+				t.Fatal(err)
+			}
+			if result.Verdict != want.verdict || result.Schema != SummarySchema {
+				t.Errorf("verdict %q, want %q\n%s", result.Verdict, want.verdict, out)
+			}
+			for _, s := range want.says {
+				if !strings.Contains(string(out)+string(summary), s) {
+					t.Errorf("%q is not said in\n%s\n%s", s, out, summary)
+				}
+			}
+			for _, never := range []string{"UNEXPECTED COMMAND", "SECOND RUN"} {
+				if strings.Contains(string(out), never) {
+					t.Errorf("%s in\n%s", never, out)
+				}
+			}
+			checkReports(t, filepath.Join(dir, "out"), result)
+		})
+	}
+}
+
+// checkReports sees that JUnit and JSON are there and agree with the summary.
+func checkReports(t *testing.T, dir string, result Result) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, JUnitFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var junit struct {
+		Failures int `xml:"failures,attr"`
+		Errors   int `xml:"errors,attr"`
+	}
+	if err := xml.Unmarshal(data, &junit); err != nil {
+		t.Fatal(err)
+	}
+	if result.Verdict == Passed && junit.Failures+junit.Errors > 0 || result.Verdict == Failed && junit.Failures+junit.Errors == 0 {
+		t.Errorf("the verdict is %s and JUnit has %d failures and %d errors", result.Verdict, junit.Failures, junit.Errors)
+	}
+	data, err = os.ReadFile(filepath.Join(dir, ReportFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !json.Valid(data) {
+		t.Error("report.json is no JSON")
+	}
+}

@@ -1,0 +1,59 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/workload"
+)
+
+func (s *suite) declareService() {
+	Context("kube-proxy", Label("kube-proxy"), func() {
+		It("makes a Service answer through its cluster IP from a pod", Label("smoke"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+			p := s.needPods(ctx)
+			Eventually(p.askByIP).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
+		})
+
+		It("makes a Service answer by its DNS name", Label("dns", "smoke"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+			p := s.needPods(ctx)
+			Eventually(p.askByName).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
+		})
+
+		It("gets bridged traffic to see its rules", Label("config"), SpecTimeout(commandLimit), func(ctx SpecContext) {
+			m := s.needMachine(ctx)
+			value, err := cluster.Output(ctx, m, "sysctl", "--values", "net.bridge.bridge-nf-call-iptables")
+			if err != nil || value != "1\n" {
+				s.notes.add(cause.Fact, "bridge-nf-call-iptables is 0 or absent")
+			}
+			Expect(err).NotTo(HaveOccurred(), "br_netfilter is not loaded")
+			Expect(value).To(Equal("1\n"))
+		})
+	})
+}
+
+const dialSeconds = "10"
+
+func (p *podsState) askByIP(ctx context.Context) (string, error) {
+	return p.exec(ctx, workload.ClientName, "dial", p.clusterIP, strconv.Itoa(workload.ServicePort), dialSeconds)
+}
+
+// askByName resolves the Service's name with the pod's own resolver and asks
+// the address that came.
+func (p *podsState) askByName(ctx context.Context) (string, error) {
+	name := fmt.Sprintf("%s.%s.svc.%s", workload.ServerName, workload.Namespace, cluster.ServiceDomain)
+	address, err := p.exec(ctx, workload.ClientName, "lookup", name, dialSeconds)
+	if err != nil {
+		return "", err
+	}
+	if address != p.clusterIP {
+		return "", fmt.Errorf("%s resolves to %q, expected the cluster IP %s", name, address, p.clusterIP)
+	}
+	return p.exec(ctx, workload.ClientName, "dial", address, strconv.Itoa(workload.ServicePort), dialSeconds)
+}

@@ -1,0 +1,153 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/workload"
+)
+
+// All pods are deleted at once and watched; the specs judge what was seen. So
+// a dozen ways of ending cost the time of one.
+func (s *suite) declareTermination() {
+	Context("pod termination", Label("termination"), func() {
+		for _, v := range workload.Variants() {
+			labels := Label("termination")
+			if v.Name == "trap" || v.Name == "ignore" {
+				labels = Label("smoke")
+			}
+			It("ends a pod "+v.Title, labels, SpecTimeout(podsLimit), func(ctx SpecContext) {
+				p := s.needPods(ctx)
+				if v.Confined {
+					Expect(s.labelProblems(p.state, v.Name, p.uids[v.Name])).To(BeEmpty(), "without this label the pod's end proves nothing")
+				}
+				w := s.needSingles(ctx)
+				s.judgeEnd(w, v, p.limits.slack, p.limits.nodeSlack)
+				if v.Exec {
+					s.judgeExec(ctx, w.outcomes[v.Name])
+				}
+			})
+		}
+
+		It("removes a finished Job and its pod", SpecTimeout(podsLimit), func(ctx SpecContext) {
+			p := s.needPods(ctx)
+			w := s.needSingles(ctx)
+			name, _ := p.jobPod()
+			Expect(w.outcomes).To(HaveKey(name))
+			s.judgeEnd(w, workload.Variant{Name: name, Pod: workload.Survivors()[0]}, p.limits.slack, p.limits.nodeSlack)
+			Expect(w.markers[workload.JobName]["main"]).To(Equal([]string{"DONE"}), "the marker of the Job's pod")
+		})
+
+		It("restarts a StatefulSet pod by pod", SpecTimeout(podsLimit), func(ctx SpecContext) {
+			s.needPods(ctx)
+			w := s.needSingles(ctx)
+			s.measure("statefulset-restart-seconds", roundSeconds(w.rollTime))
+			Expect(w.rolled).NotTo(HaveOccurred())
+		})
+
+		It(fmt.Sprintf("ends %d pods at once", workload.BatchSize), SpecTimeout(podsLimit), func(ctx SpecContext) {
+			p := s.needPods(ctx)
+			w := s.needBatch(ctx)
+			var problems []string
+			var slowest time.Duration
+			for _, v := range workload.Batch() {
+				problems = append(problems, s.labelProblems(p.state, v.Name, p.uids[v.Name])...)
+				problems = append(problems, s.endProblems(w, v, p.limits.batchSlack, p.limits.nodeSlack)...)
+				slowest = max(slowest, w.outcomes[v.Name].took())
+			}
+			s.measure("batch-gone-seconds", roundSeconds(slowest))
+			Expect(problems).To(BeEmpty(), s.early(w))
+		})
+
+		It("never fails to kill a pod", SpecTimeout(podsLimit), func(ctx SpecContext) {
+			p := s.needPods(ctx)
+			s.needSingles(ctx)
+			s.needBatch(ctx)
+			s.noteEvents(p.clusterState)
+			var failed []string
+			for _, e := range cluster.EventsFor(p.recorder.Events(), cluster.ReasonFailedKillPod, "") {
+				failed = append(failed, e.String())
+			}
+			Expect(failed).To(BeEmpty())
+		})
+
+		It("never has AppArmor deny a container anything", Label("apparmor"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+			s.needSingles(ctx)
+			s.needBatch(ctx)
+			Expect(s.notes.containerDenials()).To(BeEmpty())
+		})
+	})
+}
+
+// judgeEnd fails the spec with everything that was wrong with a pod's end.
+func (s *suite) judgeEnd(w *wave, v workload.Variant, slack, nodeSlack time.Duration) {
+	GinkgoHelper()
+	o := w.outcomes[v.Name]
+	if !o.gone.IsZero() {
+		s.measure("gone-"+v.Name+"-seconds", roundSeconds(o.took()))
+	}
+	s.attachJSON("termination-"+v.Name+".json", map[string]any{
+		"requested": o.requested, "gone": o.gone, "seconds": roundSeconds(o.took()), "grace": v.EffectiveGrace().Seconds(),
+		"slack": slack.Seconds(), "cleanOnNode": o.clean, "traces": o.traces, "remains": o.remains, "markers": w.markers[v.Name],
+	})
+	Expect(s.endProblems(w, v, slack, nodeSlack)).To(BeEmpty(), s.early(w))
+}
+
+// early explains why waiting ended before its time, if it did.
+func (s *suite) early(w *wave) string {
+	if w.stopped == nil {
+		return ""
+	}
+	return w.stopped.Error()
+}
+
+// endProblems returns everything that was wrong with a pod's end.
+func (s *suite) endProblems(w *wave, v workload.Variant, slack, nodeSlack time.Duration) []string {
+	o := w.outcomes[v.Name]
+	grace := v.EffectiveGrace()
+	problems := judgeTimes(o, grace, slack, nodeSlack, v.Stubborn)
+	if o.gone.IsZero() {
+		s.notes.add(cause.Fact, problems[0])
+		return problems
+	}
+	return append(problems, w.markers.Judge(v)...)
+}
+
+// judgeTimes judges when a pod left the API and the node.
+func judgeTimes(o *outcome, grace, slack, nodeSlack time.Duration, stubborn bool) []string {
+	if o.gone.IsZero() {
+		return []string{fmt.Sprintf("pod %s is still there, its grace period of %s and the slack of %s notwithstanding", o.name, grace, slack)}
+	}
+	var problems []string
+	if took := o.took(); took > grace+slack {
+		problems = append(problems, fmt.Sprintf("pod %s was gone after %.1fs: expected at most its grace period of %s and %s of slack", o.name, took.Seconds(), grace, slack))
+	} else if stubborn && took < grace-stubbornTolerance {
+		problems = append(problems, fmt.Sprintf("pod %s was gone after %.1fs: it ignores SIGTERM, so something killed it before its grace period of %s was over", o.name, took.Seconds(), grace))
+	}
+	switch {
+	case o.clean.IsZero():
+		remains := slices.Clone(o.remains)
+		if len(remains) == 0 {
+			remains = []string{"the node was not looked at"}
+		}
+		problems = append(problems, fmt.Sprintf("pod %s left on the node: %s", o.name, strings.Join(remains, "; ")))
+	case o.clean.Sub(o.gone) > nodeSlack:
+		problems = append(problems, fmt.Sprintf("the last trace of pod %s left the node %.1fs after it left the API: expected at most %s", o.name, o.clean.Sub(o.gone).Seconds(), nodeSlack))
+	}
+	return problems
+}
+
+// judgeExec sees that the command in the pod ended with the pod.
+func (s *suite) judgeExec(ctx SpecContext, o *outcome) {
+	GinkgoHelper()
+	Expect(o.exec).NotTo(BeNil())
+	Eventually(o.exec.ended).WithContext(ctx).WithTimeout(commandLimit).Should(BeClosed(), "the exec must end with its pod")
+	Expect(o.exec.err).To(HaveOccurred(), "an exec that its pod's end cut off cannot have succeeded")
+}

@@ -1,0 +1,220 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+)
+
+// suite is one run: its machines, what they showed, and the verdict.
+type suite struct {
+	ctx      context.Context // of the whole run; machines and watchers end with it
+	options  Options
+	expected expectation
+	notes    *notes
+	progress *progress
+
+	before  *stage[string] // the image's digest before anything ran
+	primary *stage[vm]
+	second  *stage[bootFacts]
+	cluster *stage[*clusterState]
+	pods    *stage[*podsState]
+	singles *stage[*wave]
+	batch   *stage[*wave]
+
+	secondOnce   sync.Once
+	secondResult chan secondBoot
+
+	mu       sync.Mutex
+	booted   []vm
+	ended    map[vm]bool // machines that the suite itself ended
+	facts    map[machine.Firmware]bootFacts
+	infra    error
+	causes   map[string]cause.Finding
+	measured map[string]float64
+	watchers sync.WaitGroup
+}
+
+func newSuite(ctx context.Context, o Options, e expectation) *suite {
+	s := &suite{
+		ctx: ctx, options: o, expected: e, notes: newNotes(), progress: newProgress(o.Progress),
+		secondResult: make(chan secondBoot, 1),
+		ended:        map[vm]bool{}, facts: map[machine.Firmware]bootFacts{}, causes: map[string]cause.Finding{}, measured: map[string]float64{},
+	}
+	s.before = &stage[string]{name: "computing the image's digest", do: func(ctx context.Context) (string, error) {
+		return machine.Digest(ctx, o.Image)
+	}}
+	s.primary = &stage[vm]{name: "booting the image under " + string(o.Firmware[0]), do: s.bootPrimary}
+	if len(o.Firmware) > 1 {
+		s.second = &stage[bootFacts]{name: "booting the image under " + string(o.Firmware[1]), do: s.bootSecond}
+	}
+	s.cluster = &stage[*clusterState]{name: "kubeadm init", do: s.startCluster}
+	s.pods = &stage[*podsState]{name: "starting the test pods", do: s.startPods}
+	s.singles = &stage[*wave]{name: "deleting the test pods", do: s.deleteSingles}
+	s.batch = &stage[*wave]{name: "deleting pods at once", do: s.deleteBatch}
+	return s
+}
+
+// machines returns the machines that should be running.
+func (s *suite) machines() []vm {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.booted), func(m vm) bool { return s.ended[m] })
+}
+
+// end kills a machine; its overlay is thrown away, so nothing needs a clean
+// power-off, which takes an emulated machine half a minute.
+func (s *suite) end(m vm) error {
+	func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ended[m] = true
+	}()
+	return m.Kill()
+}
+
+func (s *suite) setInfra(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.infra == nil {
+		s.infra = err
+	}
+}
+
+// measure records a figure for the report and the trend.
+func (s *suite) measure(name string, value float64) {
+	s.mu.Lock()
+	s.measured[name] = value
+	s.mu.Unlock()
+	ginkgo.AddReportEntry(name, value, ginkgo.ReportEntryVisibilityNever)
+}
+
+func (s *suite) measureSince(name string, start time.Time) {
+	s.measure(name+"-seconds", roundSeconds(time.Since(start)))
+}
+
+func roundSeconds(d time.Duration) float64 { return d.Round(100 * time.Millisecond).Seconds() }
+
+func (s *suite) start(ctx context.Context, f machine.Firmware, memoryMiB int) (vm, error) {
+	done := s.progress.step("booting under %s", f)
+	m, err := s.options.boot(ctx, machine.Options{
+		Image:     s.options.Image,
+		Dir:       filepath.Join(s.options.OutputDir, "evidence", string(f)),
+		Firmware:  f,
+		Accel:     s.options.Accel,
+		CPUs:      s.options.CPUs,
+		MemoryMiB: memoryMiB,
+		Hostname:  "node-" + string(f),
+	})
+	done(err)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.booted = append(s.booted, m)
+	s.measured["boot-to-ssh-"+string(f)+"-seconds"] = roundSeconds(m.Report().BootToSSH)
+	s.mu.Unlock()
+	return m, nil
+}
+
+func (s *suite) bootPrimary(ctx context.Context) (vm, error) {
+	m, err := s.start(ctx, s.options.Firmware[0], s.options.MemoryMiB)
+	if err != nil {
+		return nil, err
+	}
+	// A cluster on a machine that is still booting would be slower than it
+	// is, and "no failed unit" could not be told.
+	done := s.progress.step("waiting for systemd to finish the boot")
+	facts, err := readBootFacts(ctx, m)
+	done(err)
+	if err != nil {
+		return nil, err
+	}
+	s.remember(s.options.Firmware[0], facts)
+	s.watchers.Go(func() { s.followKernel(m) })
+	return m, nil
+}
+
+func (s *suite) remember(f machine.Firmware, facts bootFacts) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.facts[f] = facts
+}
+
+type secondBoot struct {
+	facts bootFacts
+	err   error
+}
+
+// secondMemoryMiB is enough to boot; no cluster runs there.
+const secondMemoryMiB = 1536
+
+// startSecond boots the image under the second firmware in the background, so
+// that it costs no time of its own while the soak waits anyway.
+func (s *suite) startSecond() {
+	s.secondOnce.Do(func() {
+		s.watchers.Go(func() {
+			ctx, cancel := context.WithTimeout(s.ctx, bootLimit)
+			defer cancel()
+			var result secondBoot
+			var m vm
+			m, result.err = s.start(ctx, s.options.Firmware[1], secondMemoryMiB)
+			if result.err == nil {
+				result.facts, result.err = readBootFacts(ctx, m)
+				s.collectJournal(m)
+				result.err = errors.Join(result.err, s.end(m))
+			}
+			s.secondResult <- result
+		})
+	})
+}
+
+func (s *suite) bootSecond(ctx context.Context) (bootFacts, error) {
+	s.startSecond()
+	select {
+	case r := <-s.secondResult:
+		if r.err == nil {
+			s.remember(s.options.Firmware[1], r.facts)
+		}
+		return r.facts, r.err
+	case <-ctx.Done():
+		return bootFacts{}, fmt.Errorf("waiting for the second machine: %w", context.Cause(ctx))
+	}
+}
+
+// followKernel notes the kernel's and the audit's messages as they come, over
+// reboots, until the run or the machine ends.
+func (s *suite) followKernel(m vm) {
+	for s.ctx.Err() == nil && m.Err() == nil {
+		// Its end is a reboot or the end of the run; both are handled here.
+		_, _ = m.Run(s.ctx, run.Cmd{
+			Argv: []string{"journalctl", "--follow", "--boot", "--lines=all", "--output=short-monotonic", "--no-hostname",
+				"_TRANSPORT=kernel", "_TRANSPORT=audit"},
+			Stdout: s.notes.writer(cause.Kernel),
+		})
+		select {
+		case <-s.ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// close ends every machine and every watcher. It is called at the end of the
+// specs and again, for the case that they were cut short.
+func (s *suite) close() error {
+	var err error
+	for _, m := range s.machines() {
+		err = errors.Join(err, s.end(m))
+	}
+	return err
+}

@@ -1,0 +1,79 @@
+package e2e
+
+import (
+	"time"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
+)
+
+// How long things may take. A threshold is an upper bound that a good image
+// keeps with room to spare and a bad one breaks by far: the faults that the
+// suite looks for keep a pod for ever, not for some seconds more. Where a
+// number was measured, the comment says on what.
+const (
+	// slackKVM and slackTCG are what a pod may take beyond its grace period
+	// while a dozen of pods end at once on a settled cluster. Single pods
+	// under TCG took 4 to 10 s more than their grace period (Debian 13,
+	// Kubernetes 1.34, two emulated CPUs on a busy two-core host), 18 s while
+	// the cluster still started; a dozen at once share the same CPUs.
+	slackKVM = 15 * time.Second
+	slackTCG = 60 * time.Second
+
+	// batchSlackFactor is for twenty pods more at once.
+	batchSlackFactor = 2
+
+	// nodeSlackKVM and nodeSlackTCG bound the time between a pod's leaving
+	// the API and its last trace's leaving the node. For a force-deleted pod
+	// that includes the kill itself.
+	nodeSlackKVM = 20 * time.Second
+	nodeSlackTCG = 90 * time.Second
+
+	// stubbornTolerance is how much earlier than its grace period a pod that
+	// only SIGKILL ends may be seen gone: grace periods are whole seconds.
+	stubbornTolerance = time.Second
+
+	// sandboxGC bounds the time until the kubelet's garbage collection, which
+	// runs each minute, has removed the record of a dead sandbox.
+	sandboxGC = 3 * time.Minute
+)
+
+// Limits of stages, for the slowest machine that the suite still judges.
+const (
+	bootLimit     = 15 * time.Minute
+	initLimit     = 25 * time.Minute
+	settleLimit   = 10 * time.Minute
+	podsLimit     = 10 * time.Minute
+	restartLimit  = 5 * time.Minute
+	rebootLimit   = 15 * time.Minute
+	commandLimit  = 3 * time.Minute
+	evidenceLimit = 2 * time.Minute
+	explainLimit  = 30 * time.Second
+)
+
+// Poll intervals: small against what they wait for, large against what one
+// look costs an emulated machine (about 0.3 s).
+const (
+	oracleInterval = 3 * time.Second
+	nodeInterval   = 2 * time.Second
+	soakInterval   = 10 * time.Second
+)
+
+// growBy is by how much the machine's disk is larger than the image, so that
+// the root file system has something to grow into.
+const growBy = 6 << 30
+
+type thresholds struct {
+	slack, batchSlack, nodeSlack time.Duration
+}
+
+func thresholdsFor(accel machine.Accel, slack time.Duration) thresholds {
+	t := thresholds{slack: slackTCG, nodeSlack: nodeSlackTCG}
+	if accel == machine.AccelKVM {
+		t = thresholds{slack: slackKVM, nodeSlack: nodeSlackKVM}
+	}
+	if slack > 0 {
+		t.slack = slack
+	}
+	t.batchSlack = batchSlackFactor * t.slack
+	return t
+}

@@ -1,0 +1,107 @@
+# make image   sets everything up and builds the default image
+# make test    sets everything up and passes every test, the booted suite included
+
+PROFILE ?= debian-13
+OUT     ?= build
+SOAK    ?= 5m
+# Specs of the booted suite by label, in Ginkgo's language; empty runs them all.
+E2E_FILTER ?=
+# Packages whose integration tests run.
+INTEGRATION ?= ./...
+PACKER  ?= packer
+
+GO      ?= go
+# Building an image needs root for mknod and chroot; the suite does not.
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,HOME,GOPROXY,GOSUMDB,GOFLAGS,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,NODEIMAGE_CACHE,XDG_CACHE_HOME)
+CGO_OFF := CGO_ENABLED=0
+LDFLAGS := -s -w
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: image
+image: setup-build bin/nodeimage ## build build/$(PROFILE).qcow2, doing all the set-up
+	$(SUDO) bin/nodeimage build $(PROFILE) -o $(OUT)
+
+.PHONY: test
+test: setup-build setup-test check integration packer-test image validate e2e ## every test, doing all the set-up
+	@echo "all tests passed"
+
+.PHONY: check
+check: lint drift unit ## lint and unit tests: no root, no network once modules are there
+
+.PHONY: lint
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt: run 'gofmt -w' on:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags integration,slow ./...
+	$(GO) vet -tags e2e ./e2e/...
+	$(GO) tool staticcheck -tags integration,slow,e2e ./...
+
+.PHONY: unit
+unit:
+	$(GO) test ./...
+
+# Generated files must be what their generators print now.
+.PHONY: drift
+drift:
+	.ci/drift
+
+.PHONY: generate
+generate: ## regenerate HCL2 specs and docs
+	$(GO) generate ./...
+
+.PHONY: integration
+integration: setup-build setup-test bin/packer
+	$(SUDO) $(GO) test -tags integration -p 1 -timeout 30m $(INTEGRATION)
+
+# What only confirms on other ground what the suite shows on the image itself:
+# builds of many containerd releases, boots of hand-made systems.
+.PHONY: slow
+slow: setup-build setup-test ## the tests that take longer than the rest together
+	$(SUDO) $(GO) test -tags integration,slow -p 1 -timeout 90m ./builder/... ./e2e/machine/... ./validate/containerd/...
+
+.PHONY: packer-test
+packer-test: setup-build bin/packer bin/packer-plugin-nodeimage
+	@# plugin-check takes the path for the name, so it must not hold a folder.
+	cd bin && $$(cd .. && $(GO) tool -n packer-sdc) plugin-check packer-plugin-nodeimage
+
+.PHONY: validate
+validate: bin/nodeimage ## check $(OUT)/$(PROFILE).qcow2 offline
+	bin/nodeimage validate $(OUT)/$(PROFILE).qcow2 --profile $(PROFILE)
+
+.PHONY: e2e
+e2e: setup-test bin/nodeimage ## boot $(OUT)/$(PROFILE).qcow2 and run the suite against it
+	bin/nodeimage e2e $(OUT)/$(PROFILE).qcow2 --soak $(SOAK) --label-filter '$(E2E_FILTER)' -o $(OUT)/e2e
+
+.PHONY: bench
+bench: setup-build image ## ratios against floors measured in the same run
+	$(SUDO) $(GO) run ./internal/bench -profile $(PROFILE)
+
+.PHONY: install-plugin
+install-plugin: bin/packer-plugin-nodeimage ## put the plugin where Packer looks
+	.ci/install-plugin bin/packer-plugin-nodeimage $(PACKER)
+
+.PHONY: clean
+clean: ## remove what make made here (not the cache)
+	rm -rf bin $(OUT)
+
+.PHONY: setup-build setup-test
+setup-build:
+	@.ci/setup build
+setup-test:
+	@.ci/setup test
+
+.PHONY: bin/nodeimage bin/packer-plugin-nodeimage
+bin/nodeimage:
+	$(CGO_OFF) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/nodeimage
+bin/packer-plugin-nodeimage:
+	$(CGO_OFF) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ .
+
+# The real packer, for tests only: it is BUSL-licensed, so it is run and never
+# imported. Its module cannot be installed by name because of its replace.
+bin/packer:
+	.ci/packer $@

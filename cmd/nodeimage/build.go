@@ -1,0 +1,50 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/pipeline"
+)
+
+func newBuild() *cobra.Command {
+	opts := pipeline.Options{}
+	format := newFormat("text", "json")
+	cmd := &cobra.Command{
+		Use:   "build PROFILE",
+		Short: "Build the image of a profile, in-process, without Packer",
+		Long: `Build the image of a profile: DIR/<profile>.qcow2 and DIR/<profile>.manifest.json.
+
+PROFILE is a built-in profile's name (see 'nodeimage profiles') or the path of
+a profile file. Needs root. What was built before with the same inputs is not
+built again.`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.Profile = args[0]
+			opts.UI = console.New(cmd.ErrOrStderr())
+			result, err := pipeline.Build(cmd.Context(), opts)
+			if err != nil {
+				return err
+			}
+			if format.value == "json" {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(result)
+			}
+			for _, file := range result.Files {
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), file); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&opts.OutputDir, "output", "o", "build", "directory for the image and its manifest")
+	cmd.Flags().StringVar(&opts.CacheDir, "cache", "", "directory of the store (default $NODEIMAGE_CACHE or the user's cache directory)")
+	cmd.Flags().StringSliceVar(&opts.Formats, "formats", nil, "image formats instead of the profile's")
+	cmd.Flags().StringVar(&opts.DiskSize, "disk-size", "", "size of the disk instead of the profile's, e.g. 20GiB")
+	cmd.Flags().BoolVar(&opts.Force, "force", false, "build even if nothing has changed since the last build")
+	cmd.Flags().Var(format, "format", "how to print the result")
+	return cmd
+}

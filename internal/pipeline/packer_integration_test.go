@@ -1,0 +1,130 @@
+//go:build integration
+
+package pipeline_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/pipeline"
+)
+
+const repository = "../.."
+
+// packer returns the real packer binary that `make bin/packer` builds.
+func packer(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join(repository, "bin/packer"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%v; run 'make bin/packer' first", err)
+	}
+	return path
+}
+
+// hermetic is an environment in which packer sees this repository's plugin
+// and nothing of the user's.
+func hermetic(t *testing.T) []string {
+	t.Helper()
+	dir := t.TempDir()
+	return append(os.Environ(),
+		"PACKER_PLUGIN_PATH="+filepath.Join(dir, "plugins"),
+		"PACKER_CONFIG_DIR="+filepath.Join(dir, "config"),
+		"PACKER_CACHE_DIR="+filepath.Join(dir, "cache"),
+		"CHECKPOINT_DISABLE=1",
+		"PACKER_NO_COLOR=1",
+	)
+}
+
+func command(t *testing.T, env []string, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// installPlugin puts the plugin into env's plugin directory the way users do.
+func installPlugin(t *testing.T, env []string) {
+	t.Helper()
+	plugin := filepath.Join(t.TempDir(), "packer-plugin-nodeimage")
+	command(t, os.Environ(), "go", "build", "-trimpath", "-o", plugin, repository)
+	command(t, env, filepath.Join(repository, ".ci/install-plugin"), plugin, packer(t))
+}
+
+// Both ways in must be one code path: the manifests may differ only in what a
+// build at another time changes, the bytes of the disk.
+func TestPackerAndCommandLineAgree(t *testing.T) {
+	env := hermetic(t)
+	installPlugin(t, env)
+	template := filepath.Join(repository, "docs/templates/nodeimage.pkr.hcl")
+
+	byPacker := filepath.Join(t.TempDir(), "packer")
+	out := command(t, env, packer(t), "build", "-color=false", "-var", "profile=debian-13", "-var", "output_directory="+byPacker, template)
+	if !strings.Contains(out, "debian-13.qcow2") {
+		t.Errorf("packer does not name the image it made:\n%s", out)
+	}
+
+	inProcess := filepath.Join(t.TempDir(), "nodeimage")
+	result, err := pipeline.Build(t.Context(), pipeline.Options{Profile: "debian-13", OutputDir: inProcess, UI: console.New(os.Stderr)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := readManifest(t, byPacker), readManifest(t, inProcess)
+	if result.ID != want.Images[0].SHA256 {
+		t.Errorf("artifact ID is %s, want the image's sha256 %s", result.ID, want.Images[0].SHA256)
+	}
+	for _, m := range []*manifest.Manifest{&got, &want} {
+		if len(m.Components) == 0 || len(m.Packages) == 0 || len(m.Containers) == 0 {
+			t.Fatalf("manifest lacks components, packages or container images: %d, %d, %d", len(m.Components), len(m.Packages), len(m.Containers))
+		}
+		for i := range m.Images {
+			m.Images[i].SHA256, m.Images[i].Size = "", 0
+		}
+		m.Sizes = manifest.Sizes{}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("packer's manifest differs from nodeimage build's (-nodeimage +packer):\n%s", diff)
+	}
+}
+
+func TestTooOldPackerIsRefused(t *testing.T) {
+	fake := filepath.Join(t.TempDir(), "packer")
+	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho 'Packer v1.10.3'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), filepath.Join(repository, ".ci/install-plugin"), "plugin", fake).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "is version 1.10.3") || !strings.Contains(string(out), "1.12.0 or newer") {
+		t.Errorf("got %v, %s; want a refusal that names both versions", err, out)
+	}
+}
+
+func readManifest(t *testing.T, dir string) manifest.Manifest {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "debian-13.manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m manifest.Manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}

@@ -1,0 +1,162 @@
+// Package pipeline runs the Packer builder and provisioners of this project
+// in-process, in the order of the shipped template: the same code as under
+// `packer build`, without Packer's binary.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/builder"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/host"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/kubernetes"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/runtime"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/seal"
+)
+
+// Options says what to build and where to put it.
+type Options struct {
+	Profile   string   // built-in name or path
+	OutputDir string   // where image and manifest appear
+	CacheDir  string   // the store; empty for the default
+	Formats   []string // overrides the profile's when not empty
+	DiskSize  string   // overrides the profile's when not empty
+	// Force rebuilds even if the outputs are already what they would become.
+	Force bool
+	UI    packersdk.Ui
+}
+
+// stage is a provisioner under the name templates use.
+type stage struct {
+	name        string
+	provisioner packersdk.Provisioner
+}
+
+// stages returns fresh provisioners in the shipped template's order: the
+// runtime before the preload that needs it, the seal last.
+func stages() []stage {
+	return []stage{
+		{"nodeimage-host", new(host.Provisioner)},
+		{"nodeimage-runtime", new(runtime.Provisioner)},
+		{"nodeimage-kubernetes", new(kubernetes.Provisioner)},
+		{"nodeimage-seal", new(seal.Provisioner)},
+	}
+}
+
+// Build makes the image, or returns the files of the previous build when they
+// are, byte for byte, what was made from the same inputs. It needs root. Errors
+// carry an exit code (package exitcode).
+func Build(ctx context.Context, opts Options) (Result, error) {
+	p, err := profiles.Load(opts.Profile)
+	if err != nil {
+		return Result{}, err
+	}
+	b, provisioners, err := prepare(opts)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := b.CheckHost(ctx); err != nil {
+		return Result{}, err
+	}
+	s, err := openStore(opts.CacheDir)
+	if err != nil {
+		return Result{}, err
+	}
+	key, err := resolve(ctx, opts, p, s)
+	if err != nil {
+		return Result{}, err
+	}
+	if !opts.Force {
+		if done, ok := upToDate(s, key); ok {
+			opts.UI.Say("nothing has changed since the last build")
+			return done, nil
+		}
+	}
+	artifact, err := b.Run(ctx, opts.UI, &hook{stages: provisioners})
+	if err != nil {
+		if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+			err = errors.Join(err, ctx.Err())
+		}
+		return Result{}, err
+	}
+	if artifact == nil {
+		return Result{}, exitcode.Transient(errors.New("the builder returned neither an image nor an error"))
+	}
+	result := Result{ID: artifact.Id()}
+	if result.Files, result.SHA256, err = sums(artifact.Files()); err != nil {
+		return Result{}, err
+	}
+	return result, remember(s, key, result)
+}
+
+// openStore opens the store in dir, or in the default place.
+func openStore(dir string) (*store.Store, error) {
+	if dir == "" {
+		var err error
+		if dir, err = store.DefaultDir(); err != nil {
+			return nil, exitcode.BadInput(err)
+		}
+	}
+	return store.Open(dir)
+}
+
+// prepare hands builder and provisioners their configuration, the way
+// Packer's core would, and reports every problem at once.
+func prepare(opts Options) (*builder.Builder, []stage, error) {
+	common := map[string]any{"profile": opts.Profile}
+	if opts.CacheDir != "" {
+		common["cache_directory"] = opts.CacheDir
+	}
+	config := map[string]any{"output_directory": opts.OutputDir, "packer_build_name": "nodeimage"}
+	if len(opts.Formats) > 0 {
+		config["formats"] = opts.Formats
+	}
+	if opts.DiskSize != "" {
+		config["disk_size"] = opts.DiskSize
+	}
+	b := new(builder.Builder)
+	_, warnings, err := b.Prepare(common, config)
+	for _, w := range warnings {
+		opts.UI.Say("warning: " + w)
+	}
+	problems := []error{err}
+	provisioners := stages()
+	for _, s := range provisioners {
+		if err := s.provisioner.Prepare(common); err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", s.name, err))
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, nil, exitcode.BadInput(err)
+	}
+	return b, provisioners, nil
+}
+
+// hook is what Packer's core gives a builder: it runs the provisioners in order.
+type hook struct{ stages []stage }
+
+func (h *hook) Run(ctx context.Context, name string, ui packersdk.Ui, comm packersdk.Communicator, data any) error {
+	if name != packersdk.HookProvision {
+		return nil
+	}
+	generated, ok := data.(map[string]any)
+	if !ok {
+		generated = map[string]any{}
+	}
+	for _, s := range h.stages {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		ui.Say(s.name)
+		if err := s.provisioner.Provision(ctx, ui, comm, generated); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
+}

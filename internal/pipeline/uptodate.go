@@ -1,0 +1,164 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/kubernetes"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/parts"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/runtime"
+)
+
+// Result is what a build made, or found to be made already.
+type Result struct {
+	// ID is the sha256 of the first image, in hexadecimal.
+	ID string `json:"id"`
+	// Files are the images and the manifest.
+	Files []string `json:"files"`
+	// UpToDate tells that nothing had changed since the files were built.
+	UpToDate bool `json:"upToDate"`
+	// SHA256 of each file by its path.
+	SHA256 map[string]string `json:"sha256"`
+}
+
+// resolve makes what a build is made from, everything at the same time, and
+// returns the key of the outputs: compiling waits for no download. The steps of
+// the build then find it all in the store.
+func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store) (string, error) {
+	resolver, err := component.New(p, s, component.Options{Logf: opts.UI.Sayf})
+	if err != nil {
+		return "", err
+	}
+	var base bootstrap.Base
+	var set *parts.Set
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		maker := bootstrap.Maker{Host: run.Host{}, Store: s, Progress: func(line string) { opts.UI.Say("base: " + line) }}
+		base, err = maker.Make(gctx, p)
+		return err
+	})
+	g.Go(func() (err error) {
+		names := append(runtime.Components(p), kubernetes.Components(p)...)
+		set, err = parts.Resolve(gctx, resolver, true, names...)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return "", err
+	}
+	plans, err := provisioners.Plans(p, set)
+	if err != nil {
+		return "", err
+	}
+	digests := make([]string, 0, len(plans)+len(set.Images))
+	for _, made := range plans {
+		hash, err := made.Hash()
+		if err != nil {
+			return "", err
+		}
+		digests = append(digests, hash)
+	}
+	for _, image := range set.Images {
+		digests = append(digests, image.Name+"@"+image.Digest)
+	}
+	// The executable stands for the code: between releases its version does
+	// not change, its bytes do.
+	tool, err := fileSHA256("/proc/self/exe")
+	if err != nil {
+		return "", err
+	}
+	output, err := filepath.Abs(opts.OutputDir)
+	if err != nil {
+		return "", err
+	}
+	return store.Key("image", p.Hash(), base.Key, digests, opts.Formats, opts.DiskSize, output, tool)
+}
+
+// recordPath is where the result of the build with that key is remembered.
+func recordPath(s *store.Store, key string) string {
+	return filepath.Join(s.Dir(), "builds", key+".json")
+}
+
+// upToDate returns the previous result when its files still are, byte for
+// byte, what that build made. A record that cannot be read means a new build.
+func upToDate(s *store.Store, key string) (Result, bool) {
+	data, err := os.ReadFile(recordPath(s, key))
+	if err != nil {
+		return Result{}, false
+	}
+	var result Result
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if decoder.Decode(&result) != nil || len(result.Files) == 0 {
+		return Result{}, false
+	}
+	for _, file := range result.Files {
+		sum, err := fileSHA256(file)
+		if err != nil || sum != result.SHA256[file] {
+			return Result{}, false
+		}
+	}
+	result.UpToDate = true
+	return result, true
+}
+
+// remember keeps result under key, for upToDate.
+func remember(s *store.Store, key string, result Result) error {
+	data, err := json.Marshal(result)
+	if err != nil {
+		return err
+	}
+	path := recordPath(s, key)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("remembering the build: %w", err)
+	}
+	if err := renameio.WriteFile(path, data, 0o644); err != nil {
+		return fmt.Errorf("remembering the build: %w", err)
+	}
+	return nil
+}
+
+// sums returns files with absolute paths, and the digest of each.
+func sums(files []string) ([]string, map[string]string, error) {
+	paths := make([]string, len(files))
+	digests := make(map[string]string, len(files))
+	for i, file := range files {
+		path, err := filepath.Abs(file)
+		if err != nil {
+			return nil, nil, err
+		}
+		if digests[path], err = fileSHA256(path); err != nil {
+			return nil, nil, err
+		}
+		paths[i] = path
+	}
+	return paths, digests, nil
+}
+
+func fileSHA256(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("hashing %s: %w", path, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

@@ -82,6 +82,13 @@ func proveKVM(ctx context.Context, o Options, qemu, version string) proof {
 	return p
 }
 
+// disproveKVM keeps that KVM failed where the test guest had succeeded.
+func disproveKVM(o Options, qemu, version, reason string) {
+	if path := proofPath(o, qemu, version); path != "" {
+		writeProof(path, proof{Reason: reason, At: time.Now()})
+	}
+}
+
 // proofPath names a proof after everything that it depends on; empty when
 // there is nowhere to keep it.
 func proofPath(o Options, qemu, version string) string {
@@ -89,7 +96,7 @@ func proofPath(o Options, qemu, version string) string {
 	if err != nil || o.CacheDir == "" {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{string(bootID), qemu, version, o.kvm, cpuModel()}, "\x00")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{string(bootID), qemu, version, o.kvm, cpuModel(), string(bootSector()[:512])}, "\x00")))
 	return filepath.Join(o.CacheDir, "kvm-proof-"+hex.EncodeToString(sum[:8])+".json")
 }
 

@@ -83,6 +83,35 @@ func TestStartWithKVMThatHangs(t *testing.T) {
 	}
 }
 
+// There are hosts whose KVM runs the test guest and no kernel.
+func TestStartWithKVMThatHalfWorks(t *testing.T) {
+	t.Parallel()
+	o := kvmOptions(t, "kvm-half-works", AccelAuto)
+	m, err := Start(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := m.Report()
+	if err := m.Kill(); err != nil {
+		t.Error(err)
+	}
+	if report.Accel != AccelTCG || !strings.Contains(report.AccelReason, "the accelerator kvm met an internal error") {
+		t.Errorf("%s: %s", report.Accel, report.AccelReason)
+	}
+	// It is not tried again.
+	if accel, reason, err := chooseAccel(context.Background(), o, o.qemu, report.QEMU); err != nil || accel != AccelTCG || !strings.Contains(reason, "no kernel of this image") {
+		t.Errorf("the next start: %s, %s, %v", accel, reason, err)
+	}
+	// Whoever asks for KVM gets its error.
+	o.Accel, o.CacheDir = AccelKVM, t.TempDir()
+	if m, err := Start(context.Background(), o); err == nil {
+		_ = m.Kill()
+		t.Error("a machine came up")
+	} else if exitcode.Of(err) != exitcode.Infrastructure || !strings.Contains(err.Error(), "internal error") {
+		t.Errorf("exit code %d, %v", exitcode.Of(err), err)
+	}
+}
+
 func TestProofIsKept(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"sync"
 	"time"
 )
@@ -35,6 +36,7 @@ type console struct {
 	judged   bool // the partial line was looked at already
 	line     int  // complete lines so far
 	tail     []string
+	kernel   bool // a kernel has spoken
 	findings []Finding
 	grew     time.Time
 	err      error
@@ -147,6 +149,7 @@ func (c *console) judge(raw string, line int) (alarms []func()) {
 	if text == "" {
 		return nil
 	}
+	c.kernel = c.kernel || kernelLine.MatchString(text)
 	if n := len(c.findings); n > 0 && c.findings[n-1].Line == line {
 		c.findings = c.findings[:n-1]
 	}
@@ -167,6 +170,16 @@ func (c *console) judge(raw string, line int) (alarms []func()) {
 		return nil
 	}
 	return []func(){func() { c.onFault(f, finding) }}
+}
+
+// kernelLine is a line that only a running kernel, or what it started, writes.
+var kernelLine = regexp.MustCompile(`^\[\s*\d+\.\d+\]|Linux version|Kernel panic| login:`)
+
+// sawKernel tells whether the guest came as far as its kernel.
+func (c *console) sawKernel() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.kernel
 }
 
 // last returns the last lines and all findings so far, and how long the

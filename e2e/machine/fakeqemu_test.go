@@ -79,7 +79,7 @@ func fakeQEMU(mode string, args []string) int {
 
 func fakeProof(mode string) int {
 	switch mode {
-	case "kvm-works":
+	case "kvm-works", "kvm-half-works":
 		return bootProof
 	case "kvm-hangs":
 		select {}
@@ -151,6 +151,12 @@ func (f *fake) monitor(listener net.Listener, mode string) {
 			f.send(`{"return": {}, "id": %d}`, c.ID)
 		case "human-monitor-command":
 			port := 1
+			if mode == "kvm-half-works" {
+				mode = "answers"
+				if slices.Contains(f.args, "kvm") {
+					mode = "internal-error"
+				}
+			}
 			if mode == "answers" || mode == "imposter" {
 				if err := f.startSSHD(mode == "imposter"); err != nil {
 					fmt.Fprintln(os.Stderr, "fake:", err)
@@ -162,6 +168,8 @@ func (f *fake) monitor(listener net.Listener, mode string) {
 			text, _ := json.Marshal(fmt.Sprintf("Hub -1 (net):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n"+
 				"  TCP[HOST_FORWARD]  12       127.0.0.1 %d       10.0.2.15    22     0     0\r\n", port))
 			f.send(`{"return": %s, "id": %d}`, text, c.ID)
+		case "query-status":
+			f.send(`{"return": {"running": false, "status": "internal-error"}, "id": %d}`, c.ID)
 		case "cont":
 			f.send(`{"return": {}, "id": %d}`, c.ID)
 			f.send(`{"event": "RESUME", "timestamp": {}}`)
@@ -202,6 +210,9 @@ func (f *fake) run(mode string) {
 	case "resets-twice":
 		f.send(`{"event": "RESET", "data": {"guest": true, "reason": "guest-reset"}, "timestamp": {}}`)
 		f.send(`{"event": "RESET", "data": {"guest": true, "reason": "guest-reset"}, "timestamp": {}}`)
+	case "internal-error":
+		fmt.Fprintln(os.Stderr, "KVM internal error. Suberror: 1")
+		f.send(`{"event": "STOP", "timestamp": {}}`)
 	case "no-space":
 		f.send(`{"event": "BLOCK_IO_ERROR", "data": {"device": "root", "operation": "write", "action": "stop", "nospace": true, "reason": "No space left on device"}, "timestamp": {}}`)
 	case "emergency":

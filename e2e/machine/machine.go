@@ -127,18 +127,46 @@ func Start(ctx context.Context, o Options) (*Machine, error) {
 	if err != nil {
 		return nil, neverStarted(o.Dir, "no accelerator", err)
 	}
-	m := &Machine{options: o, gone: make(chan struct{}), report: Report{
-		Image: img.path, Format: img.format, Firmware: o.Firmware, Accel: accel, AccelReason: reason,
-		QEMU: version, CPUs: o.CPUs, MemoryMiB: o.MemoryMiB,
-	}}
-	if err := m.boot(ctx, qemu, img, firmware); err != nil {
-		m.die(err)
-		if endErr := m.end(); endErr != nil {
-			err = exitcode.With(exitcode.Of(err), errors.Join(err, endErr))
+	try := func(accel Accel, reason string) (*Machine, error) {
+		m := &Machine{options: o, gone: make(chan struct{}), report: Report{
+			Image: img.path, Format: img.format, Firmware: o.Firmware, Accel: accel, AccelReason: reason,
+			QEMU: version, CPUs: o.CPUs, MemoryMiB: o.MemoryMiB,
+		}}
+		err := m.boot(ctx, qemu, img, firmware)
+		if err != nil {
+			m.die(err)
+			if endErr := m.end(); endErr != nil {
+				err = exitcode.With(exitcode.Of(err), errors.Join(err, endErr))
+			}
 		}
+		return m, err
+	}
+	m, err := try(accel, reason)
+	// A guest that never came as far as its kernel may be the image's fault or
+	// that of a KVM that runs the test guest and no more; emulation tells.
+	if err != nil && o.Accel == AccelAuto && accel == AccelKVM && ctx.Err() == nil && m.console != nil && !m.console.sawKernel() {
+		reason := fmt.Sprintf("KVM booted a test guest, and no kernel of this image: %s", shortCause(err))
+		var underTCG error
+		if m, underTCG = try(AccelTCG, reason); underTCG == nil {
+			disproveKVM(o, qemu, version, reason)
+			return m, nil
+		}
+		err = underTCG
+	}
+	if err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// shortCause is the one line of a machine's error that goes into a report.
+func shortCause(err error) string {
+	var state *StateError
+	if errors.As(err, &state) {
+		return state.Cause
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }
 
 // neverStarted makes the error of a machine that did not come to run. It keeps

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -53,6 +54,9 @@ func (m *Machine) onEvent(e event) {
 	looping := m.events.booting && m.events.resets >= resetLimit
 	m.mu.Unlock()
 	switch {
+	case e.Name == "STOP":
+		// QMP is read by the caller of this, so it cannot be asked from here.
+		go m.onStop()
 	case e.Name == "GUEST_PANICKED" || e.Name == "GUEST_CRASHLOADED":
 		go m.dieOf(ErrGuestDied, "its kernel panicked")
 	case e.Name == "BLOCK_IO_ERROR" && data.Action == "stop":
@@ -62,6 +66,26 @@ func (m *Machine) onEvent(e event) {
 	case looping:
 		go m.dieOf(ErrGuestDied, fmt.Sprintf("it reset itself %d times without ever answering", resetLimit))
 	}
+}
+
+// onStop finds out why the guest stands still. An accelerator that meets an
+// instruction it cannot run stops it and keeps QEMU: without this it would be
+// waited for until the boot's deadline.
+func (m *Machine) onStop() {
+	ctx, cancel := context.WithTimeout(context.Background(), quitTimeout)
+	defer cancel()
+	raw, err := m.monitor.execute(ctx, "query-status", nil)
+	if err != nil {
+		return // QEMU ended, which supervise explains
+	}
+	var answer struct {
+		Status string `json:"status"`
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil || answer.Status != "internal-error" {
+		return
+	}
+	m.die(exitcode.Transient(m.stateError(ErrGuestDied, fmt.Sprintf(
+		"the accelerator %s met an internal error, see %s", m.report.Accel, QEMULog), nil)))
 }
 
 // onConsoleFault ends a boot that cannot succeed any more. After the boot only

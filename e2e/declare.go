@@ -56,16 +56,10 @@ func (s *suite) needPods(ctx SpecContext) *podsState {
 	return need(ctx, s, s.pods)
 }
 
-func (s *suite) needSingles(ctx SpecContext) *wave {
+func (s *suite) needDeleted(ctx SpecContext) *wave {
 	GinkgoHelper()
 	s.needPods(ctx)
-	return need(ctx, s, s.singles)
-}
-
-func (s *suite) needBatch(ctx SpecContext) *wave {
-	GinkgoHelper()
-	s.needPods(ctx)
-	return need(ctx, s, s.batch)
+	return need(ctx, s, s.deleted)
 }
 
 func (s *suite) factsOf(f machine.Firmware) (bootFacts, bool) {

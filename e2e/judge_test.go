@@ -60,7 +60,7 @@ func TestLeftSandboxes(t *testing.T) {
 	w := &wave{outcomes: map[string]*outcome{
 		"trap": {name: "trap", uid: "u1", gone: time.Now()}, "stuck": {name: "stuck", uid: "u2"},
 	}}
-	got := leftSandboxes([]*wave{w}, []cluster.Sandbox{{ID: "s1", UID: "u1"}, {ID: "s2", UID: "u2"}, {ID: "s3", UID: "u3"}})
+	got := leftSandboxes(w, []cluster.Sandbox{{ID: "s1", UID: "u1"}, {ID: "s2", UID: "u2"}, {ID: "s3", UID: "u3"}})
 	if len(got) != 1 || !strings.Contains(got[0], "of pod trap") {
 		t.Errorf("got %q", got)
 	}

@@ -90,7 +90,7 @@ func TestThresholds(t *testing.T) {
 	if kvm.slack >= tcg.slack || kvm.nodeSlack >= tcg.nodeSlack {
 		t.Errorf("an emulated machine gets no more time: %+v, %+v", kvm, tcg)
 	}
-	if got := thresholdsFor(machine.AccelTCG, 7*time.Second); got.slack != 7*time.Second || got.batchSlack != 14*time.Second {
+	if got := thresholdsFor(machine.AccelTCG, 7*time.Second); got.slack != 7*time.Second {
 		t.Errorf("a given slack is not used: %+v", got)
 	}
 }

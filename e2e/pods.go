@@ -104,7 +104,7 @@ func (p *podsState) create(ctx context.Context) error {
 		return err
 	})
 	plain := workload.Survivors()
-	for _, v := range append(workload.Variants(), workload.Batch()...) {
+	for _, v := range workload.Deleted() {
 		plain = append(plain, v.Pod)
 	}
 	for _, pod := range plain {
@@ -128,7 +128,7 @@ func (p *podsState) waiting() error {
 			late = append(late, name+podReason(r.Last))
 		}
 	}
-	for _, v := range append(workload.Variants(), workload.Batch()...) {
+	for _, v := range workload.Deleted() {
 		if v.State == workload.Crashing {
 			judge(v.Name, func(pod *corev1.Pod) bool { return cluster.Restarts(pod) > 0 })
 		} else {

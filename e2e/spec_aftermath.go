@@ -17,13 +17,13 @@ func (s *suite) declareAftermath() {
 	Context("aftermath", Label("aftermath"), func() {
 		It("has no sandbox left of any deleted pod", Label("termination"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
-			waves := []*wave{s.needSingles(ctx), s.needBatch(ctx)}
+			w := s.needDeleted(ctx)
 			Eventually(func() ([]string, error) {
 				sandboxes, err := p.cri.Sandboxes(ctx)
 				if err != nil {
 					return nil, err
 				}
-				return leftSandboxes(waves, sandboxes), nil
+				return leftSandboxes(w, sandboxes), nil
 			}).WithContext(ctx).WithTimeout(sandboxGC).WithPolling(5 * time.Second).Should(BeEmpty())
 		})
 
@@ -55,14 +55,12 @@ const digestAfter = "sha256-after"
 
 // leftSandboxes names the sandboxes that the runtime still knows of pods that
 // the API has let go of.
-func leftSandboxes(waves []*wave, sandboxes []cluster.Sandbox) []string {
+func leftSandboxes(w *wave, sandboxes []cluster.Sandbox) []string {
 	var left []string
-	for _, w := range waves {
-		for _, o := range w.outcomes {
-			for _, sandbox := range sandboxes {
-				if sandbox.UID == o.uid && !o.gone.IsZero() {
-					left = append(left, fmt.Sprintf("sandbox %.12s of pod %s (ready: %t)", sandbox.ID, o.name, sandbox.Ready))
-				}
+	for _, o := range w.outcomes {
+		for _, sandbox := range sandboxes {
+			if sandbox.UID == o.uid && !o.gone.IsZero() {
+				left = append(left, fmt.Sprintf("sandbox %.12s of pod %s (ready: %t)", sandbox.ID, o.name, sandbox.Ready))
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
@@ -26,6 +27,11 @@ func (s *suite) declareService() {
 			Eventually(p.askByName).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
 		})
 
+		It("is not in the way of a port of the host", Label("cni"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+			p := s.needPods(ctx)
+			Eventually(p.askByHostPort).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
+		})
+
 		It("gets bridged traffic to see its rules", Label("config"), SpecTimeout(commandLimit), func(ctx SpecContext) {
 			m := s.needMachine(ctx)
 			value, err := cluster.Output(ctx, m, "sysctl", "--values", "net.bridge.bridge-nf-call-iptables")
@@ -42,6 +48,21 @@ const dialSeconds = "10"
 
 func (p *podsState) askByIP(ctx context.Context) (string, error) {
 	return p.exec(ctx, workload.ClientName, "dial", p.clusterIP, strconv.Itoa(workload.ServicePort), dialSeconds)
+}
+
+// askByHostPort goes from the node to its own address, where portmap's rules
+// hand the connection to the pod.
+func (p *podsState) askByHostPort(ctx context.Context) (string, error) {
+	node, err := cluster.TheNode(ctx, p.client)
+	if err != nil {
+		return "", err
+	}
+	for _, address := range node.Status.Addresses {
+		if address.Type == corev1.NodeInternalIP {
+			return cluster.Perl(ctx, p.node, workload.Script, "dial", address.Address, strconv.Itoa(workload.HostPort), dialSeconds)
+		}
+	}
+	return "", fmt.Errorf("node %s has no internal address", node.Name)
 }
 
 // askByName resolves the Service's name with the pod's own resolver and asks

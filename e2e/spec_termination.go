@@ -28,7 +28,7 @@ func (s *suite) declareTermination() {
 				if v.Confined {
 					Expect(s.labelProblems(p.state, v.Name, p.uids[v.Name])).To(BeEmpty(), "without this label the pod's end proves nothing")
 				}
-				w := s.needSingles(ctx)
+				w := s.needDeleted(ctx)
 				s.judgeEnd(w, v, p.limits.slack, p.limits.nodeSlack)
 				if v.Exec {
 					s.judgeExec(ctx, w.outcomes[v.Name])
@@ -38,7 +38,7 @@ func (s *suite) declareTermination() {
 
 		It("removes a finished Job and its pod", SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
-			w := s.needSingles(ctx)
+			w := s.needDeleted(ctx)
 			name, _ := p.jobPod()
 			Expect(w.outcomes).To(HaveKey(name))
 			s.judgeEnd(w, workload.Variant{Name: name, Pod: workload.Survivors()[0]}, p.limits.slack, p.limits.nodeSlack)
@@ -47,20 +47,23 @@ func (s *suite) declareTermination() {
 
 		It("restarts a StatefulSet pod by pod", SpecTimeout(podsLimit), func(ctx SpecContext) {
 			s.needPods(ctx)
-			w := s.needSingles(ctx)
+			w := s.needDeleted(ctx)
 			s.measure("statefulset-restart-seconds", roundSeconds(w.rollTime))
 			Expect(w.rolled).NotTo(HaveOccurred())
 		})
 
 		It(fmt.Sprintf("ends %d pods at once", workload.BatchSize), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
-			w := s.needBatch(ctx)
+			w := s.needDeleted(ctx)
+			Expect(len(w.outcomes)).To(BeNumerically(">=", workload.BatchSize), "pods that were deleted at once")
 			var problems []string
 			var slowest time.Duration
-			for _, v := range workload.Batch() {
+			for _, v := range workload.Fillers() {
 				problems = append(problems, s.labelProblems(p.state, v.Name, p.uids[v.Name])...)
-				problems = append(problems, s.endProblems(w, v, p.limits.batchSlack, p.limits.nodeSlack)...)
-				slowest = max(slowest, w.outcomes[v.Name].took())
+				problems = append(problems, s.endProblems(w, v, p.limits.slack, p.limits.nodeSlack)...)
+			}
+			for _, o := range w.outcomes {
+				slowest = max(slowest, o.took())
 			}
 			s.measure("batch-gone-seconds", roundSeconds(slowest))
 			Expect(problems).To(BeEmpty(), s.early(w))
@@ -68,8 +71,7 @@ func (s *suite) declareTermination() {
 
 		It("never fails to kill a pod", SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
-			s.needSingles(ctx)
-			s.needBatch(ctx)
+			s.needDeleted(ctx)
 			s.noteEvents(p.clusterState)
 			var failed []string
 			for _, e := range cluster.EventsFor(p.recorder.Events(), cluster.ReasonFailedKillPod, "") {
@@ -79,8 +81,7 @@ func (s *suite) declareTermination() {
 		})
 
 		It("never has AppArmor deny a container anything", Label("apparmor"), SpecTimeout(podsLimit), func(ctx SpecContext) {
-			s.needSingles(ctx)
-			s.needBatch(ctx)
+			s.needDeleted(ctx)
 			Expect(s.notes.containerDenials()).To(BeEmpty())
 		})
 	})

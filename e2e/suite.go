@@ -29,8 +29,7 @@ type suite struct {
 	second  *stage[bootFacts]
 	cluster *stage[*clusterState]
 	pods    *stage[*podsState]
-	singles *stage[*wave]
-	batch   *stage[*wave]
+	deleted *stage[*wave]
 
 	secondOnce   sync.Once
 	secondResult chan secondBoot
@@ -60,8 +59,7 @@ func newSuite(ctx context.Context, o Options, e expectation) *suite {
 	}
 	s.cluster = &stage[*clusterState]{name: "kubeadm init", do: s.startCluster}
 	s.pods = &stage[*podsState]{name: "starting the test pods", do: s.startPods}
-	s.singles = &stage[*wave]{name: "deleting the test pods", do: s.deleteSingles}
-	s.batch = &stage[*wave]{name: "deleting pods at once", do: s.deleteBatch}
+	s.deleted = &stage[*wave]{name: "deleting the test pods", do: s.deletePods}
 	return s
 }
 

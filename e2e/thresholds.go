@@ -12,21 +12,16 @@ import (
 // number was measured, the comment says on what.
 const (
 	// slackKVM and slackTCG are what a pod may take beyond its grace period
-	// while a dozen of pods end at once on a settled cluster. Single pods
-	// under TCG took 4 to 10 s more than their grace period (Debian 13,
-	// Kubernetes 1.34, two emulated CPUs on a busy two-core host), 18 s while
-	// the cluster still started; a dozen at once share the same CPUs.
-	slackKVM = 15 * time.Second
-	slackTCG = 60 * time.Second
-
-	// batchSlackFactor is for twenty pods more at once.
-	batchSlackFactor = 2
+	// while twenty pods end at once on a settled cluster. Two emulated CPUs
+	// need some ten seconds of their time for each pod's end.
+	slackKVM = 30 * time.Second
+	slackTCG = 4 * time.Minute
 
 	// nodeSlackKVM and nodeSlackTCG bound the time between a pod's leaving
 	// the API and its last trace's leaving the node. For a force-deleted pod
 	// that includes the kill itself.
 	nodeSlackKVM = 20 * time.Second
-	nodeSlackTCG = 90 * time.Second
+	nodeSlackTCG = 2 * time.Minute
 
 	// stubbornTolerance is how much earlier than its grace period a pod that
 	// only SIGKILL ends may be seen gone: grace periods are whole seconds.
@@ -42,7 +37,7 @@ const (
 	bootLimit     = 15 * time.Minute
 	initLimit     = 25 * time.Minute
 	settleLimit   = 10 * time.Minute
-	podsLimit     = 10 * time.Minute
+	podsLimit     = 20 * time.Minute
 	restartLimit  = 5 * time.Minute
 	rebootLimit   = 15 * time.Minute
 	commandLimit  = 3 * time.Minute
@@ -63,7 +58,7 @@ const (
 const growBy = 6 << 30
 
 type thresholds struct {
-	slack, batchSlack, nodeSlack time.Duration
+	slack, nodeSlack time.Duration
 }
 
 func thresholdsFor(accel machine.Accel, slack time.Duration) thresholds {
@@ -74,6 +69,5 @@ func thresholdsFor(accel machine.Accel, slack time.Duration) thresholds {
 	if slack > 0 {
 		t.slack = slack
 	}
-	t.batchSlack = batchSlackFactor * t.slack
 	return t
 }

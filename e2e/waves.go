@@ -44,14 +44,14 @@ type wave struct {
 // errDenied says that failure B is proven.
 var errDenied = errors.New("AppArmor denied runc's signal to a container: no plain pod on this node can be stopped, so waiting longer is pointless")
 
-// deleteSingles deletes all different pods at once, the Job with its finished
-// pod among them, and restarts the StatefulSet meanwhile.
-func (s *suite) deleteSingles(ctx context.Context) (*wave, error) {
+// deletePods deletes all test pods at once, the Job with its finished pod among
+// them, and restarts the StatefulSet meanwhile.
+func (s *suite) deletePods(ctx context.Context) (*wave, error) {
 	p := s.pods.value
 	if p == nil {
 		return nil, errors.New("no test pods")
 	}
-	variants := workload.Variants()
+	variants := workload.Deleted()
 	w := p.newWave(variants)
 	jobPod, _ := p.jobPod()
 	w.outcomes[jobPod] = p.newOutcome(jobPod)
@@ -84,17 +84,6 @@ func (s *suite) deleteSingles(ctx context.Context) (*wave, error) {
 	}
 	rolling.Wait()
 	return w, err
-}
-
-// deleteBatch deletes twenty equal pods at once.
-func (s *suite) deleteBatch(ctx context.Context) (*wave, error) {
-	p := s.pods.value
-	if p == nil {
-		return nil, errors.New("no test pods")
-	}
-	variants := workload.Batch()
-	w := p.newWave(variants)
-	return w, s.deleteAndWait(ctx, p, w, variants, p.limits.batchSlack)
 }
 
 func (p *podsState) newWave(variants []workload.Variant) *wave {

@@ -23,6 +23,8 @@ const MarkerRoot = "/var/lib/nodeimage-e2e/markers"
 const (
 	markerMount = "/markers"
 	servePort   = 8080
+	// HostPort is where the node itself hands to the pod "server".
+	HostPort = 18080
 	// ServicePort is where the Service "server" answers.
 	ServicePort = 80
 	// LongGrace is far more than a well-behaved container needs, so that a
@@ -153,20 +155,30 @@ func Variants() []Variant {
 	}
 }
 
-// BatchSize is how many pods are deleted at once.
+// BatchSize is how many pods are deleted at once: the variants, the Job's pod
+// and fillers.
 const BatchSize = 20
 
-// Batch returns the pods that are deleted all at once.
-func Batch() []Variant {
+// Fillers returns the equal pods that bring the pods to delete to BatchSize.
+// All are deleted together with the variants: an emulated machine needs some
+// ten seconds to start a pod, so a second set of pods would cost minutes and
+// show nothing more.
+func Fillers() []Variant {
 	var all []Variant
-	for i := range BatchSize {
-		name := "batch-" + strconv.Itoa(i)
+	for i := range BatchSize - len(Variants()) - 1 {
+		name := "filler-" + strconv.Itoa(i)
+		pod := newPod(name, LongGrace, trap("main"))
+		// The variants have mounted tokens; these need not wait for theirs.
+		no := false
+		pod.Spec.AutomountServiceAccountToken = &no
 		all = append(all, Variant{Name: name, Title: fmt.Sprintf("that is one of %d", BatchSize), Confined: true, State: Running,
-			Markers: map[string][]string{"main": {"START", "TERM", "EXIT"}},
-			Pod:     newPod(name, LongGrace, trap("main"))})
+			Markers: map[string][]string{"main": {"START", "TERM", "EXIT"}}, Pod: pod})
 	}
 	return all
 }
+
+// Deleted returns all pods that are deleted at once but the Job's.
+func Deleted() []Variant { return append(Variants(), Fillers()...) }
 
 // JobName is the Job whose pod has finished when it is deleted.
 const JobName = "finished"
@@ -216,8 +228,11 @@ const (
 
 // Survivors returns the pods behind and in front of the Service.
 func Survivors() []*corev1.Pod {
+	// The port on the host takes the way through portmap and the host's iptables.
+	server := newPod(ServerName, ShortGrace, container("main", "serve", strconv.Itoa(servePort), ServerName))
+	server.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: servePort, HostPort: HostPort}}
 	return []*corev1.Pod{
-		newPod(ServerName, ShortGrace, container("main", "serve", strconv.Itoa(servePort), ServerName)),
+		server,
 		newPod(ClientName, ShortGrace, container("main", "trap-term", marker("main"))),
 	}
 }

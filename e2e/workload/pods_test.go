@@ -16,7 +16,7 @@ import (
 func TestVariants(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
-	for _, v := range append(Variants(), Batch()...) {
+	for _, v := range Deleted() {
 		if seen[v.Name] || v.Name != v.Pod.Name || v.Title == "" {
 			t.Errorf("%q: the name is taken, not the pod's, or has no title", v.Name)
 		}
@@ -51,8 +51,8 @@ func TestVariants(t *testing.T) {
 			t.Errorf("trap is deleted with %s", v.EffectiveGrace())
 		}
 	}
-	if len(Batch()) != BatchSize {
-		t.Errorf("%d pods in the batch", len(Batch()))
+	if got := len(Deleted()) + 1; got != BatchSize || len(Fillers()) < 5 {
+		t.Errorf("%d pods are deleted at once, %d of them alike", got, len(Fillers()))
 	}
 }
 

@@ -24,7 +24,9 @@ sub mark {
     close $fh;
 }
 
-sub rest { select(undef, undef, undef, 0.2) }
+# A signal ends the rest. What arrives between the look at a flag and the rest
+# is seen a second later; more wake-ups would cost an emulated node its CPU.
+sub rest { select(undef, undef, undef, 1) }
 
 # The first process of a PID namespace ignores SIGTERM unless it asks for it,
 # so every mode that lives on says what it does on SIGTERM.

@@ -48,9 +48,39 @@ func TestJudgeTimes(t *testing.T) {
 		{"cleaned late", end(3*time.Second, 30*time.Second), false, "left the node 27.0s after"},
 		{"cleaned before the API knew", end(6*time.Second, 5*time.Second), false, ""},
 	} {
-		got := judgeTimes(tc.o, grace, slack, nodeSlack, tc.stubborn)
+		got := judgeTimes(tc.o, start, grace, slack, nodeSlack, tc.stubborn)
 		if tc.want == "" && len(got) > 0 || tc.want != "" && (len(got) != 1 || !strings.Contains(got[0], tc.want)) {
 			t.Errorf("%s: got %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}
+
+// What was left for long, but was not looked for, does not count.
+func TestJudgeTimesFromTheFirstLook(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	o := &outcome{name: "trap", requested: start, gone: start.Add(3 * time.Second), clean: start.Add(50 * time.Second)}
+	for looked, want := range map[time.Duration]int{0: 1, 40 * time.Second: 0, 20 * time.Second: 1} {
+		if got := judgeTimes(o, start.Add(looked), 5*time.Second, 10*time.Second, 20*time.Second, false); len(got) != want {
+			t.Errorf("looked at after %s: %q", looked, got)
+		}
+	}
+}
+
+func TestOnlyLate(t *testing.T) {
+	t.Parallel()
+	const late = `failed to "KillContainer" for "main" with KillContainerError: "rpc error: code = DeadlineExceeded desc = context deadline exceeded"`
+	const denied = `failed to "KillContainer" for "main" with KillContainerError: "rpc error: code = Unknown desc = failed to kill container: unknown error after kill: runc did not terminate successfully: exit status 1: unable to signal init: permission denied"`
+	for message, want := range map[string]bool{
+		"error killing pod: " + late:                              true,
+		"error killing pod: [" + late + ", " + late + "]":         true,
+		"error killing pod: " + denied:                            false,
+		"error killing pod: [" + late + ", " + denied + "]":       false,
+		"error killing pod: failed to remove the pod's directory": false,
+		"": false,
+	} {
+		if got := onlyLate(message); got != want {
+			t.Errorf("%q: %t", message, got)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
@@ -71,28 +72,31 @@ func (s *suite) startPods(ctx context.Context) (*podsState, error) {
 
 func (p *podsState) create(ctx context.Context) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: workload.Namespace}}
-	if _, err := p.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
+	err := insist(ctx, func() error {
+		_, err := p.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
+		return err
+	}, apierrors.IsAlreadyExists)
+	if err != nil {
 		return fmt.Errorf("making the namespace %s: %w", workload.Namespace, err)
 	}
 	if err := cluster.WaitServiceAccount(ctx, p.client, workload.Namespace); err != nil {
 		return err
 	}
+	parent := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
 	pods := p.client.CoreV1().Pods(workload.Namespace)
 	create := func(what string, do func() error) {
 		group.Go(func() error {
-			if err := do(); err != nil {
+			if err := insist(ctx, do, apierrors.IsAlreadyExists); err != nil {
 				return fmt.Errorf("making %s: %w", what, err)
 			}
 			return nil
 		})
 	}
+	services := p.client.CoreV1().Services(workload.Namespace)
 	create("the Service", func() error {
-		made, err := p.client.CoreV1().Services(workload.Namespace).Create(ctx, workload.Service(), metav1.CreateOptions{})
-		if err == nil {
-			p.clusterIP = made.Spec.ClusterIP
-		}
+		_, err := services.Create(ctx, workload.Service(), metav1.CreateOptions{})
 		return err
 	})
 	create("the Job", func() error {
@@ -113,7 +117,16 @@ func (p *podsState) create(ctx context.Context) error {
 			return err
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return insist(parent, func() error {
+		made, err := services.Get(parent, workload.ServerName, metav1.GetOptions{})
+		if err == nil {
+			p.clusterIP = made.Spec.ClusterIP
+		}
+		return err
+	}, nil)
 }
 
 // waiting names the pods that are not yet where they shall be.

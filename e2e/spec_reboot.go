@@ -25,6 +25,7 @@ func (s *suite) declareReboot() {
 			err = p.node.Reboot(ctx)
 			done(err)
 			Expect(err).NotTo(HaveOccurred())
+			Expect(quieten(ctx, p.node)).To(Succeed())
 			facts, err := readBootFacts(ctx, p.node)
 			Expect(err).NotTo(HaveOccurred())
 			s.attachJSON("boot-again.json", facts)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -59,7 +60,8 @@ func (p *podsState) askByHostPort(ctx context.Context) (string, error) {
 	}
 	for _, address := range node.Status.Addresses {
 		if address.Type == corev1.NodeInternalIP {
-			return cluster.Perl(ctx, p.node, workload.Script, "dial", address.Address, strconv.Itoa(workload.HostPort), dialSeconds)
+			answer, err := cluster.Perl(ctx, p.node, workload.Script, "dial", address.Address, strconv.Itoa(workload.HostPort), dialSeconds)
+			return strings.TrimSpace(answer), err
 		}
 	}
 	return "", fmt.Errorf("node %s has no internal address", node.Name)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/workload"
 )
 
@@ -73,9 +74,16 @@ func (s *suite) declareTermination() {
 			p := s.needPods(ctx)
 			s.needDeleted(ctx)
 			s.noteEvents(p.clusterState)
-			var failed []string
+			var failed, late []string
 			for _, e := range cluster.EventsFor(p.recorder.Events(), cluster.ReasonFailedKillPod, "") {
-				failed = append(failed, e.String())
+				if p.node.Report().Accel != machine.AccelKVM && onlyLate(e.Message) {
+					late = append(late, e.String())
+				} else {
+					failed = append(failed, e.String())
+				}
+			}
+			if len(late) > 0 {
+				AddReportEntry("kills that emulation made run out of time and that were tried again", list(late))
 			}
 			Expect(failed).To(BeEmpty())
 		})
@@ -84,6 +92,17 @@ func (s *suite) declareTermination() {
 			s.needDeleted(ctx)
 			Expect(s.notes.containerDenials()).To(BeEmpty())
 		})
+	})
+}
+
+// onlyLate tells whether every error in a FailedKillPod event is the kubelet's
+// own deadline of two minutes for a call to the runtime. Twenty pods that end
+// at once keep an emulated machine that busy; whether each ended in the end is
+// what the other specs judge.
+func onlyLate(message string) bool {
+	parts := strings.Split(message, "rpc error: ")[1:]
+	return len(parts) > 0 && !slices.ContainsFunc(parts, func(part string) bool {
+		return !strings.Contains(part, "context deadline exceeded")
 	})
 }
 
@@ -113,7 +132,7 @@ func (s *suite) early(w *wave) string {
 func (s *suite) endProblems(w *wave, v workload.Variant, slack, nodeSlack time.Duration) []string {
 	o := w.outcomes[v.Name]
 	grace := v.EffectiveGrace()
-	problems := judgeTimes(o, grace, slack, nodeSlack, v.Stubborn)
+	problems := judgeTimes(o, w.looked, grace, slack, nodeSlack, v.Stubborn)
 	if o.gone.IsZero() {
 		s.notes.add(cause.Fact, problems[0])
 		return problems
@@ -121,8 +140,9 @@ func (s *suite) endProblems(w *wave, v workload.Variant, slack, nodeSlack time.D
 	return append(problems, w.markers.Judge(v)...)
 }
 
-// judgeTimes judges when a pod left the API and the node.
-func judgeTimes(o *outcome, grace, slack, nodeSlack time.Duration, stubborn bool) []string {
+// judgeTimes judges when a pod left the API and the node. The node is looked at
+// once all pods have left the API, so nothing counts before that.
+func judgeTimes(o *outcome, looked time.Time, grace, slack, nodeSlack time.Duration, stubborn bool) []string {
 	if o.gone.IsZero() {
 		return []string{fmt.Sprintf("pod %s is still there, its grace period of %s and the slack of %s notwithstanding", o.name, grace, slack)}
 	}
@@ -139,10 +159,17 @@ func judgeTimes(o *outcome, grace, slack, nodeSlack time.Duration, stubborn bool
 			remains = []string{"the node was not looked at"}
 		}
 		problems = append(problems, fmt.Sprintf("pod %s left on the node: %s", o.name, strings.Join(remains, "; ")))
-	case o.clean.Sub(o.gone) > nodeSlack:
-		problems = append(problems, fmt.Sprintf("the last trace of pod %s left the node %.1fs after it left the API: expected at most %s", o.name, o.clean.Sub(o.gone).Seconds(), nodeSlack))
+	case o.clean.Sub(laterOf(o.gone, looked)) > nodeSlack:
+		problems = append(problems, fmt.Sprintf("the last trace of pod %s left the node %.1fs after it left the API: expected at most %s", o.name, o.clean.Sub(laterOf(o.gone, looked)).Seconds(), nodeSlack))
 	}
 	return problems
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // judgeExec sees that the command in the pod ended with the pod.

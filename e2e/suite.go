@@ -139,6 +139,9 @@ func (s *suite) bootPrimary(ctx context.Context) (vm, error) {
 		return nil, err
 	}
 	s.remember(s.options.Firmware[0], facts)
+	if err := quieten(ctx, m); err != nil {
+		return nil, err
+	}
 	s.watchers.Go(func() { s.followKernel(m) })
 	return m, nil
 }

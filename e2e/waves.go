@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -37,7 +38,8 @@ type wave struct {
 	outcomes map[string]*outcome
 	stopped  error // why waiting was given up early, if it was
 	markers  workload.Markers
-	rolled   error // how the StatefulSet's restart went
+	looked   time.Time // when looking for what is left on the node began
+	rolled   error     // how the StatefulSet's restart went
 	rollTime time.Duration
 }
 
@@ -75,10 +77,13 @@ func (s *suite) deletePods(ctx context.Context) (*wave, error) {
 	})
 	background := metav1.DeletePropagationBackground
 	w.outcomes[jobPod].requested = time.Now()
-	if err := p.client.BatchV1().Jobs(workload.Namespace).Delete(ctx, workload.JobName, metav1.DeleteOptions{PropagationPolicy: &background}); err != nil {
+	err := insist(ctx, func() error {
+		return p.client.BatchV1().Jobs(workload.Namespace).Delete(ctx, workload.JobName, metav1.DeleteOptions{PropagationPolicy: &background})
+	}, apierrors.IsNotFound)
+	if err != nil {
 		return nil, fmt.Errorf("deleting the Job: %w", err)
 	}
-	err := s.deleteAndWait(ctx, p, w, variants, p.limits.slack)
+	err = s.deleteAndWait(ctx, p, w, variants, p.limits.slack)
 	if w.stopped != nil {
 		stopRolling(w.stopped)
 	}
@@ -111,7 +116,9 @@ func (s *suite) deleteAndWait(ctx context.Context, p *podsState, w *wave, varian
 		o := w.outcomes[v.Name]
 		group.Go(func() error {
 			o.requested = time.Now()
-			err := p.client.CoreV1().Pods(workload.Namespace).Delete(ctx, v.Name, metav1.DeleteOptions{GracePeriodSeconds: v.Grace})
+			err := insist(ctx, func() error {
+				return p.client.CoreV1().Pods(workload.Namespace).Delete(ctx, v.Name, metav1.DeleteOptions{GracePeriodSeconds: v.Grace})
+			}, apierrors.IsNotFound)
 			if err != nil {
 				return fmt.Errorf("deleting pod %s: %w", v.Name, err)
 			}
@@ -179,7 +186,8 @@ func (p *podsState) record(uid string) (cluster.PodRecord, bool) {
 // gone, and records when each one's last trace vanished.
 func (s *suite) watchRemains(ctx context.Context, p *podsState, w *wave) error {
 	done := s.progress.step("waiting for the pods' traces to leave the node")
-	deadline := time.Now().Add(p.limits.nodeSlack)
+	w.looked = time.Now()
+	deadline := w.looked.Add(p.limits.nodeSlack)
 	for {
 		state, err := cluster.Probe(ctx, p.node)
 		if err != nil {
@@ -214,7 +222,10 @@ func (s *suite) watchRemains(ctx context.Context, p *podsState, w *wave) error {
 // a new one and ready.
 func (p *podsState) restartSet(ctx context.Context) error {
 	patch := fmt.Appendf(nil, `{"spec":{"template":{"metadata":{"annotations":{"nodeimage.dev/restarted":%q}}}}}`, time.Now().Format(time.RFC3339))
-	_, err := p.client.AppsV1().StatefulSets(workload.Namespace).Patch(ctx, workload.SetName, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	err := insist(ctx, func() error {
+		_, err := p.client.AppsV1().StatefulSets(workload.Namespace).Patch(ctx, workload.SetName, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+		return err
+	}, nil)
 	if err != nil {
 		return fmt.Errorf("restarting the StatefulSet: %w", err)
 	}

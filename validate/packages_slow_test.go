@@ -19,7 +19,7 @@ func TestOtherDebianPackages(t *testing.T) {
 			"runc-older-than-tested", "cni-plugins-missing", "containerd-kill-mode", "runc-without-seccomp",
 		}},
 		{"forky", "2.1.9", append(bare(),
-			found{Fail, "cgroup-driver-mismatch", shippedConfig, "", "containerd answers the kubelet cgroupfs, and the kubelet follows"},
+			found{Fail, "cgroup-driver-mismatch", shippedConfig, criDriverKey, "containerd answers the kubelet cgroupfs, and the kubelet follows"},
 			found{Warn, "containerd-end-of-life", "/usr/bin/containerd", "version", "2026-07-03"},
 		), []string{
 			"apparmor-runc-signal-denied", "apparmor-runc-profile-disabled", "containerd-vulnerable", "containerd-nofile-limit",

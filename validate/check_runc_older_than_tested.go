@@ -25,11 +25,12 @@ func runcOlderThanTested() Check {
 			if !ok {
 				return nil, nil
 			}
+			want := n.rules.testedRunc(p.Version, b.Runc)
 			return n.eachRunc(func(r runc) *Finding {
-				if compare(branchOf(r.Version), b.Runc) >= 0 {
+				if compare(branchOf(r.Version), want) >= 0 {
 					return nil
 				}
-				return &Finding{Got: "runc " + r.Version, Want: fmt.Sprintf("runc %s or later, as containerd %s was tested with", b.Runc, branchOf(p.Version))}
+				return &Finding{Got: "runc " + r.Version, Want: fmt.Sprintf("runc %s or later, as containerd %s was tested with", want, plain(p.Version))}
 			})
 		},
 	}

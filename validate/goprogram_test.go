@@ -69,3 +69,23 @@ func TestProgramBeforeManifest(t *testing.T) {
 		t.Errorf("got %+v, want runc 1.1.11", copies)
 	}
 }
+
+// Debian's containerd 2.1.9 says 2.1.9+unknown, and has Debian's defaults.
+func TestPackageSaysWhoseBuild(t *testing.T) {
+	t.Parallel()
+	for pkg, want := range map[string]string{"2.1.9+ds1-5": "/usr/lib/cni /opt/cni/bin", "2.1.8+ds1-1": "/opt/cni/bin", "": "/opt/cni/bin"} {
+		node := tree{
+			"/usr/local/bin/containerd":   exe(goProgram("github.com/containerd/containerd/v2", "v2.1.9+unknown")),
+			"/etc/containerd/config.toml": file("version = 2\n"),
+		}
+		if pkg != "" {
+			node["/var/lib/dpkg/status"] = lines("Package: containerd", "Status: install ok installed", "Architecture: amd64", "Version: "+pkg)
+			node["/var/lib/dpkg/info/containerd.list"] = lines("/.", "/usr/local/bin/containerd")
+		}
+		c, err := fixture{node: node}.open(t).containerd()
+		must(t, err)
+		if got := strings.Join(c.CNIBinDirs.Value, " "); got != want {
+			t.Errorf("package %q: CNI plugins are looked for in %s, want %s", pkg, got, want)
+		}
+	}
+}

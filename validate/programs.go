@@ -149,12 +149,17 @@ func (n *Node) programAt(name, p string) (program, error) {
 		if plain(found.Version) == "" {
 			found.Version = strings.TrimPrefix(known.recorded[p], "v")
 		}
-		if plain(found.Version) == "" {
+		// What was built outside of a git checkout knows no revision, and so
+		// not whose build it is: Debian's has other defaults.
+		unknown := strings.HasSuffix(found.Version, "+unknown")
+		if plain(found.Version) == "" || unknown {
 			pkg, err := n.packageOf(p)
 			if err != nil {
 				return found, err
 			}
-			found.Version = dpkg.Upstream(pkg.Version)
+			if v := dpkg.Upstream(pkg.Version); !unknown || plain(v) == plain(found.Version) {
+				found.Version = v
+			}
 		}
 		return found, nil
 	})

@@ -26,6 +26,7 @@ type Rules struct {
 	Faults          map[string]FaultRule `yaml:"faults"` // by check ID
 	Vulnerabilities []Vulnerability      `yaml:"vulnerabilities"`
 	Floors          map[string]Floor     `yaml:"floors"`
+	Tested          []TestedPair         `yaml:"tested"`
 }
 
 // Source is where something was read, and when.
@@ -75,6 +76,25 @@ type PackageState struct {
 type Floor struct {
 	Version string   `yaml:"version"`
 	Sources []string `yaml:"sources"`
+}
+
+// TestedPair says that containerd, from this release of its branch on, was
+// tested with that branch of runc.
+type TestedPair struct {
+	Containerd string   `yaml:"containerd"`
+	Runc       string   `yaml:"runc"`
+	Sources    []string `yaml:"sources"`
+}
+
+// testedRunc is the branch of runc that a containerd was tested with, branch
+// if nothing is known of the release itself.
+func (r *Rules) testedRunc(containerd, branch string) string {
+	for _, t := range r.Tested { // ascending
+		if branchOf(t.Containerd) == branchOf(containerd) && compare(containerd, t.Containerd) >= 0 {
+			branch = t.Runc
+		}
+	}
+	return branch
 }
 
 // LoadRules reads the built-in rules. An error means that this program was
@@ -156,6 +176,16 @@ func (c *rulesChecker) check() {
 	for name, f := range r.Floors {
 		c.version("floors."+name, f.Version)
 		c.cited("floors."+name, f.Sources)
+	}
+	for i, t := range r.Tested {
+		at := fmt.Sprintf("tested[%d]", i)
+		if !semver.IsValid("v"+t.Containerd) || i > 0 && compare(t.Containerd, r.Tested[i-1].Containerd) <= 0 {
+			c.bad("%s.containerd: found %q, want releases as 1.7.24, ascending", at, t.Containerd)
+		}
+		if t.Runc == "" || branchOf(t.Runc) != t.Runc {
+			c.bad("%s.runc: found %q, want a branch as 1.2", at, t.Runc)
+		}
+		c.cited(at, t.Sources)
 	}
 }
 

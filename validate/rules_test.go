@@ -33,6 +33,11 @@ func TestRulesLoad(t *testing.T) {
 			cited[s] = true
 		}
 	}
+	for _, f := range r.Tested {
+		for _, s := range f.Sources {
+			cited[s] = true
+		}
+	}
 	for id := range r.Sources {
 		if !cited[id] {
 			t.Errorf("sources.%s: nothing cites it", id)
@@ -52,6 +57,8 @@ func TestRulesRefused(t *testing.T) {
 		{"a branch twice", "fixed: [1.6.32, 1.7.16, 2.0.0-rc.2]", "fixed: [1.7.16, 1.7.18]", "one release a branch"},
 		{"an unknown program", "program: runc", "program: crun", `found "crun"`},
 		{"no CVE", "id: CVE-2024-21626", "id: GHSA-1", `found "GHSA-1"`},
+		{"tested, not ascending", "containerd: 1.7.28", "containerd: 1.7.20", `tested[1].containerd: found "1.7.20"`},
+		{"tested, no branch", `runc: "1.2", sources`, `runc: 1.2.2, sources`, `tested[0].runc: found "1.2.2"`},
 		{"no date", "read: 2026-11-23", "read: today", `found "today"`},
 		{"another kind", "kind: ValidationRules", "kind: Rules", `kind "Rules"`},
 	} {

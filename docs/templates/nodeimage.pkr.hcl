@@ -45,4 +45,10 @@ build {
   provisioner "nodeimage-seal" {
     profile = var.profile
   }
+
+  # Looks into the finished image and fails the build on a fault that would
+  # break a node; Packer then removes the image.
+  post-processor "nodeimage-validate" {
+    profile = var.profile
+  }
 }

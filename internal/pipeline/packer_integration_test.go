@@ -81,6 +81,9 @@ func TestPackerAndCommandLineAgree(t *testing.T) {
 	if !strings.Contains(out, "debian-13.qcow2") {
 		t.Errorf("packer does not name the image it made:\n%s", out)
 	}
+	if !strings.Contains(out, "(profile debian-13): 0 checks failed") {
+		t.Errorf("the post-processor did not pass the image:\n%s", out)
+	}
 
 	inProcess := filepath.Join(t.TempDir(), "nodeimage")
 	result, err := pipeline.Build(t.Context(), pipeline.Options{Profile: "debian-13", OutputDir: inProcess, UI: console.New(os.Stderr)})

@@ -124,7 +124,7 @@ func TestRuntimeConfigOfRealBinaries(t *testing.T) {
 					}
 					dir := t.TempDir()
 					config := place(t, r, dir)
-					if r.name == "default" {
+					if r.main == "" {
 						if err := os.WriteFile(config, nil, 0o644); err != nil {
 							t.Fatal(err)
 						}

@@ -13,22 +13,22 @@ import (
 // test repeats them with binaries built from the Go modules.
 type row struct {
 	name string
-	main string            // config.toml
+	main string            // config.toml; "" is no such file
 	drop map[string]string // other files below /etc/containerd
 	want map[string]string // version -> outcome, see outcome()
 }
 
 // columns are the versions every row must have an outcome for.
 func columns() []string {
-	return []string{"1.6.20", "1.7.12", "1.7.18", "1.7.24", "1.6.36", "2.1.9", "2.2.2", "2.3.4", "2.3.7", "2.4.2"}
+	return []string{"1.6.20", "1.7.12", "1.7.18", "1.7.24", "1.6.36", "2.0.14", "2.1.9", "2.2.2", "2.3.4", "2.3.7", "2.4.2"}
 }
 
 // expect spreads one outcome a group of versions over the columns.
-func expect(old, refusing1x, v21and22, v234, later string) map[string]string {
+func expect(old, refusing1x, v20to22, v234, later string) map[string]string {
 	return map[string]string{
 		"1.6.20": old, "1.7.12": old,
 		"1.7.18": refusing1x, "1.7.24": refusing1x, "1.6.36": refusing1x,
-		"2.1.9": v21and22, "2.2.2": v21and22,
+		"2.0.14": v20to22, "2.1.9": v20to22, "2.2.2": v20to22,
 		"2.3.4": v234, "2.3.7": later, "2.4.2": later,
 	}
 }
@@ -83,7 +83,7 @@ func matrix() []row {
 		{"sandbox_image in v3", "version = 3\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"example.test/pause:3.99\"\n", nil,
 			map[string]string{
 				"1.6.20": "false, pause 3.99", "1.7.12": "false, pause 3.99", "1.7.18": refuses12, "1.7.24": refuses12, "1.6.36": refuses12,
-				"2.1.9": "CGROUPFS, pause 3.10", "2.2.2": "CGROUPFS, pause 3.10.1", "2.3.4": "CGROUPFS, pause 3.99", "2.3.7": "CGROUPFS, pause 3.99", "2.4.2": "CGROUPFS, pause 3.99"}},
+				"2.0.14": "CGROUPFS, pause 3.10", "2.1.9": "CGROUPFS, pause 3.10", "2.2.2": "CGROUPFS, pause 3.10.1", "2.3.4": "CGROUPFS, pause 3.99", "2.3.7": "CGROUPFS, pause 3.99", "2.4.2": "CGROUPFS, pause 3.99"}},
 		{"docker's file", "disabled_plugins = [\"cri\"]\n", nil,
 			expect("CRI disabled", "CRI disabled", "CRI disabled", "CRI disabled", "CRI disabled")},
 		{"cri disabled by its old name in v2", "version = 2\ndisabled_plugins = [\"cri\"]\n", nil,
@@ -103,7 +103,7 @@ func matrix() []row {
 			map[string]string{"conf.d/10.toml": "version = 2\n" + v2Full},
 			map[string]string{
 				"1.6.20": "true, pause 3.6", "1.7.12": "true, pause 3.8", "1.7.18": "true, pause 3.8", "1.7.24": "true, pause 3.8", "1.6.36": "true, pause 3.6",
-				"2.1.9": "SYSTEMD, pause 3.99", "2.2.2": "SYSTEMD, pause 3.99", "2.3.4": "SYSTEMD, pause 3.99", "2.3.7": "SYSTEMD, pause 3.99", "2.4.2": "SYSTEMD, pause 3.99"}},
+				"2.0.14": "SYSTEMD, pause 3.99", "2.1.9": "SYSTEMD, pause 3.99", "2.2.2": "SYSTEMD, pause 3.99", "2.3.4": "SYSTEMD, pause 3.99", "2.3.7": "SYSTEMD, pause 3.99", "2.4.2": "SYSTEMD, pause 3.99"}},
 		{"v2 runc, nvidia drop-in", "version = 2\n" + imports + v2Full,
 			map[string]string{"conf.d/99-nvidia.toml": "version = 2\n" + v2nvidia + v2nvopts + v2runc + runcType},
 			expect("false", "false", "CGROUPFS", "CGROUPFS", "CGROUPFS")},
@@ -117,11 +117,14 @@ func matrix() []row {
 			map[string]string{"conf.d/10.toml": "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"example.test/pause:3.99\"\n"},
 			map[string]string{
 				"1.6.20": "false, pause 3.99", "1.7.12": "false, pause 3.99", "1.7.18": "false, pause 3.99", "1.7.24": "false, pause 3.99", "1.6.36": "false, pause 3.99",
-				"2.1.9": "SYSTEMD, pause 3.99", "2.2.2": "SYSTEMD, pause 3.99", "2.3.4": "SYSTEMD, pause 3.99", "2.3.7": "SYSTEMD, pause 3.99", "2.4.2": "SYSTEMD, pause 3.99"}},
+				"2.0.14": "SYSTEMD, pause 3.99", "2.1.9": "SYSTEMD, pause 3.99", "2.2.2": "SYSTEMD, pause 3.99", "2.3.4": "SYSTEMD, pause 3.99", "2.3.7": "SYSTEMD, pause 3.99", "2.4.2": "SYSTEMD, pause 3.99"}},
 		{"drop-in turns it off", "version = 2\n" + imports + v2Full,
 			map[string]string{"conf.d/10.toml": "version = 2\n" + v2runc + runcType + v2opts + "\nSystemdCgroup = false\n"},
 			expect("false", "false", "CGROUPFS", "CGROUPFS", "CGROUPFS")},
 		{"drop-in without imports line", "version = 2\n",
+			map[string]string{"conf.d/10.toml": "version = 2\n" + v2Full},
+			expect("false", "false", "CGROUPFS", "CGROUPFS", "CGROUPFS")},
+		{"drop-in without config.toml", "",
 			map[string]string{"conf.d/10.toml": "version = 2\n" + v2Full},
 			expect("false", "false", "CGROUPFS", "CGROUPFS", "CGROUPFS")},
 		{"relative import", "version = 2\nimports = ['conf.d/10.toml']\n",
@@ -138,7 +141,7 @@ func matrix() []row {
 
 func (r row) fs() fstest.MapFS {
 	root := fstest.MapFS{"etc/containerd": {Mode: 0o755 | fs.ModeDir}}
-	if r.name != "default" {
+	if r.main != "" {
 		root["etc/containerd/config.toml"] = &fstest.MapFile{Data: []byte(r.main)}
 	}
 	for name, data := range r.drop {

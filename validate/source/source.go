@@ -9,6 +9,7 @@
 package source
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -85,14 +86,17 @@ func ReadFile(root fs.FS, p string, max int64) ([]byte, error) {
 	if st.Size() > max {
 		return nil, exitcode.BadInput(fmt.Errorf("read %s: %d bytes, want at most %d: %w", Path(p), st.Size(), max, ErrTooLarge))
 	}
-	b, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err != nil {
+	// At once as long as the file says it is: a thousand files are read, and
+	// buffers that double until they fit are five times their content.
+	var b bytes.Buffer
+	b.Grow(int(st.Size()) + bytes.MinRead)
+	if _, err := b.ReadFrom(io.LimitReader(f, max+1)); err != nil {
 		return nil, fmt.Errorf("read %s: %w", Path(p), cause(err))
 	}
-	if int64(len(b)) > max {
+	if int64(b.Len()) > max {
 		return nil, exitcode.BadInput(fmt.Errorf("read %s: more than %d bytes: %w", Path(p), max, ErrTooLarge))
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // ReadDir lists directory p, sorted by name.

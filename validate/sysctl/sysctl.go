@@ -146,16 +146,16 @@ func (c *Config) All() []Setting {
 }
 
 // Normalize turns a key in any of the accepted spellings into the dotted one,
-// "" if it is no key. With a slash as its first separator a key is a path, and
-// its dots are part of names (net/ipv4/conf/eth0.1/forwarding).
+// "" if it is no key. With a slash as its first separator, a leading one
+// included, a key is a path, and its dots are part of names
+// (net/ipv4/conf/eth0.1/forwarding).
 func Normalize(key string) string {
-	key = strings.TrimPrefix(strings.TrimPrefix(key, "/proc/sys"), "/")
 	i := strings.IndexAny(key, "./")
 	if i < 0 || key[i] == '.' {
 		return key
 	}
 	var parts []string
-	for _, p := range strings.Split(key, "/") {
+	for _, p := range strings.Split(strings.TrimPrefix(key, "/proc/sys"), "/") {
 		switch p {
 		case "", ".":
 		case "..":

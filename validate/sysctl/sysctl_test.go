@@ -64,7 +64,8 @@ func TestPatterns(t *testing.T) {
 		"/usr/lib/sysctl.d/50.conf": "net.ipv4.conf.all.rp_filter = 2\nnet.ipv4.conf.*.rp_filter = 1\n-net.ipv4.conf.lo.rp_filter\nnet.ipv4.conf.*.rp_filter = 0\n",
 		"/etc/sysctl.d/60.conf":     "nothing here\n= 3\nnet/ipv4/conf/eth0.1/forwarding = 1\n",
 	})
-	for key, want := range map[string]string{"net.ipv4.conf.all.rp_filter": "2", "net.ipv4.conf.eth0.rp_filter": "0", "net/ipv4/conf/eth0.1/forwarding": "1"} {
+	for key, want := range map[string]string{"net.ipv4.conf.all.rp_filter": "2", "net.ipv4.conf.eth0.rp_filter": "0", "net/ipv4/conf/eth0.1/forwarding": "1",
+		"/net/ipv4/conf/eth0.1/forwarding": "1", "/proc/sys/net/ipv4/conf/eth0.1/forwarding": "1"} {
 		if s, ok := c.Get(key); !ok || s.Value != want {
 			t.Errorf("%s: %+v, want %s", key, s, want)
 		}
@@ -112,7 +113,8 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("%+v", s)
 			}
 			if !isPattern(s.Key) {
-				if got, ok := c.Get(s.Key); !ok || got.Value != s.Value {
+				// As a path, since "a/b.c" may be a dotted key or a path.
+				if got, ok := c.Get("/" + slashed(s.Key)); !ok || got.Value != s.Value {
 					t.Fatalf("%q is listed as %q and read as %q, %v", s.Key, s.Value, got.Value, ok)
 				}
 			}

@@ -20,14 +20,21 @@ type decoder interface {
 	reset(src io.Reader) error
 }
 
-// decoders lends decoders out: each costs some ten thousand bytes to make.
-type decoders struct{ pool sync.Pool }
+// worker decompresses for one reader at a time.
+type worker struct {
+	dec      decoder
+	src, out []byte // kept from one cluster to the next
+}
 
-func newDecoders(useZstd bool) *decoders {
-	d := &decoders{}
-	d.pool.New = func() any {
+// workers lends workers out: making a decoder and its buffers for each cluster
+// would be most of what is allocated while an image is read.
+type workers struct{ pool sync.Pool }
+
+func newWorkers(useZstd bool) *workers {
+	w := &workers{}
+	w.pool.New = func() any {
 		if !useZstd {
-			return &deflate{flate.NewReader(bytes.NewReader(nil))}
+			return &worker{dec: &deflate{flate.NewReader(bytes.NewReader(nil))}}
 		}
 		// Concurrency 1 decodes in the caller: no goroutine outlives a read.
 		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
@@ -35,9 +42,9 @@ func newDecoders(useZstd bool) *decoders {
 		if err != nil {
 			return fmt.Errorf("qcow2: making a zstd decoder: %w", err)
 		}
-		return zstdFrame{z}
+		return &worker{dec: zstdFrame{z}}
 	}
-	return d
+	return w
 }
 
 type deflate struct{ io.ReadCloser }
@@ -48,30 +55,36 @@ type zstdFrame struct{ *zstd.Decoder }
 
 func (z zstdFrame) reset(src io.Reader) error { return z.Reset(src) }
 
-// decompress returns the content of a compressed cluster. It reads exactly one
-// cluster of output and no more, so that a bomb costs what any cluster costs.
-func (m *Image) decompress(loc location) ([]byte, error) {
-	if b, ok := m.clusters.Get(loc.offset); ok {
-		return b, nil
+// readCompressed fills p from byte in of a compressed cluster. It takes exactly
+// one cluster of output and no more, so that a bomb costs what any cluster costs.
+func (m *Image) readCompressed(p []byte, loc location, in int64) error {
+	if _, ok := m.clusters.CopyAt(p, loc.offset, in); ok {
+		return nil
 	}
-	src := make([]byte, loc.length)
-	if err := readFull(m.r, src, loc.offset, "compressed cluster"); err != nil {
-		return nil, err
-	}
-	got := m.pool.pool.Get()
-	dec, ok := got.(decoder)
+	got := m.workers.pool.Get()
+	w, ok := got.(*worker)
 	if !ok {
-		return nil, got.(error)
+		return got.(error)
 	}
-	defer m.pool.pool.Put(dec)
-	out := make([]byte, 1<<m.h.clusterBits)
-	err := dec.reset(bytes.NewReader(src))
+	defer m.workers.pool.Put(w)
+	if int64(cap(w.src)) < loc.length {
+		w.src = make([]byte, loc.length)
+	}
+	src := w.src[:loc.length]
+	if err := readFull(m.r, src, loc.offset, "compressed cluster"); err != nil {
+		return err
+	}
+	if w.out == nil {
+		w.out = make([]byte, 1<<m.h.clusterBits)
+	}
+	err := w.dec.reset(bytes.NewReader(src))
 	if err == nil {
-		_, err = io.ReadFull(dec, out)
+		_, err = io.ReadFull(w.dec, w.out)
 	}
 	if err != nil {
-		return nil, corrupt("compressed cluster of up to %d bytes at byte %d: %w", loc.length, loc.offset, err)
+		return corrupt("compressed cluster of up to %d bytes at byte %d: %w", loc.length, loc.offset, err)
 	}
-	m.clusters.Put(loc.offset, out)
-	return out, nil
+	copy(p, w.out[in:])
+	w.out = m.clusters.Exchange(loc.offset, w.out)
+	return nil
 }

@@ -16,7 +16,7 @@ import (
 const (
 	// Bytes that one image keeps: decompressed clusters, and L2 tables. A node
 	// image of 3 GB has half a megabyte of L2 tables at 64 KiB a cluster.
-	clusterCacheBytes = 32 << 20
+	clusterCacheBytes = 16 << 20
 	tableCacheBytes   = 8 << 20
 
 	copiedFlag     = 1 << 63
@@ -36,7 +36,7 @@ type Image struct {
 
 	clusters *lru.Cache[int64] // by L2 entry: decompressed content
 	tables   *lru.Cache[int64] // by offset: L2 tables
-	pool     *decoders
+	workers  *workers
 }
 
 // Open reads the header of the image in the first fileSize bytes of r.
@@ -49,7 +49,7 @@ func Open(r io.ReaderAt, fileSize int64) (*Image, error) {
 		r: r, fileSize: fileSize, h: h,
 		clusters: lru.New[int64](clusterCacheBytes),
 		tables:   lru.New[int64](tableCacheBytes),
-		pool:     newDecoders(h.zstd),
+		workers:  newWorkers(h.zstd),
 	}, nil
 }
 
@@ -126,12 +126,7 @@ func (m *Image) readCluster(p []byte, off, in int64) error {
 	case err != nil:
 		return err
 	case loc.compressed:
-		data, err := m.decompress(loc)
-		if err != nil {
-			return err
-		}
-		copy(p, data[in:])
-		return nil
+		return m.readCompressed(p, loc, in)
 	case m.h.extendedL2:
 		return m.readSubclusters(p, off, in, loc.offset, bitmap)
 	case m.h.version >= 3 && e&zeroFlag != 0:

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+)
+
+const (
+	// lookRuns is how often validate is run; the median counts.
+	lookRuns = 5
+	// guestfishFile is the one file that guestfish reads.
+	guestfishFile = "/etc/os-release"
+	// guestfishLimit is for hosts without KVM, where its appliance boots under
+	// emulation.
+	guestfishLimit = 5 * time.Minute
+)
+
+// look measures what it costs to look into an image: all of validate, and as
+// the floor what anybody can do without it, guestfish reading a single file.
+// Without a guestfish that works there is no floor, and note says why.
+func look(ctx context.Context, tool, guestfish, image string) (table []Measurement, note string, err error) {
+	peak, took, err := fishOne(ctx, guestfish, image)
+	switch {
+	case err == nil:
+		table = append(table, Measurement{Name: "floor: guestfish --ro -i, one file", Seconds: took.Seconds(), PeakMiB: peak})
+	case ctx.Err() != nil:
+		return nil, "", err
+	default:
+		note = "no floor to compare with: " + err.Error()
+	}
+	m := Measurement{Name: fmt.Sprintf("nodeimage validate, every check (median of %d)", lookRuns)}
+	var seconds []float64
+	for range lookRuns {
+		peak, took, err := timed(ctx, tool, "validate", image)
+		if err != nil {
+			return nil, "", fmt.Errorf("validate %s: %w", image, err)
+		}
+		seconds = append(seconds, took.Seconds())
+		m.PeakMiB = max(m.PeakMiB, peak)
+	}
+	slices.Sort(seconds)
+	m.Seconds = seconds[lookRuns/2]
+	return append(table, m), note, nil
+}
+
+// fishOne reads one file of the image with guestfish.
+func fishOne(ctx context.Context, guestfish, image string) (peak int64, took time.Duration, err error) {
+	path, err := exec.LookPath(guestfish)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%w; apt-get install libguestfs-tools and a kernel in /boot", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, guestfishLimit)
+	defer cancel()
+	// libvirt would be asked otherwise, where there is one.
+	cmd := exec.CommandContext(ctx, path, "--ro", "-a", image, "-i", "cat", guestfishFile)
+	cmd.Env = append(os.Environ(), "LIBGUESTFS_BACKEND=direct")
+	peak, took, out, err := wait(cmd)
+	if err == nil && !strings.Contains(out, "ID=") {
+		err = errors.New("it printed no " + guestfishFile)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("%s: %w: %s", run.Quote(cmd.Args), err, strings.TrimSpace(out))
+	}
+	return peak, took, nil
+}

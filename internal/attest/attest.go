@@ -197,7 +197,7 @@ func (in inputs) files(ctx context.Context, o Options, s Subject, inv inventory)
 		if err != nil {
 			return err
 		}
-		data, err := seal(ctx, statement, o.Key)
+		data, err := Seal(ctx, statement, o.Key)
 		if err != nil {
 			return err
 		}
@@ -211,7 +211,7 @@ func (in inputs) files(ctx context.Context, o Options, s Subject, inv inventory)
 	}
 	for _, t := range in.results {
 		t.Node = node
-		statement, err := t.statement(s, o.Now)
+		statement, err := t.Statement(s, o.Now)
 		if err := add(t.Suite, statement, err); err != nil {
 			return nil, err
 		}
@@ -226,7 +226,7 @@ func (in inputs) files(ctx context.Context, o Options, s Subject, inv inventory)
 	if err != nil {
 		return nil, err
 	}
-	statement, err := newStatement(s, TypeSBOM, bill, o.Now)
+	statement, err := NewStatement(s, TypeSBOM, bill, o.Now)
 	if err := add("sbom", statement, err); err != nil {
 		return nil, err
 	}

@@ -33,8 +33,8 @@ const MaxBundle = 32 << 20
 // may stand in such a bundle.
 var ErrUnknownKey = errors.New("signed by a key that was not given")
 
-// seal signs a statement and puts it into a sigstore bundle, as JSON.
-func seal(ctx context.Context, s *intoto.Statement, key *PrivateKey) ([]byte, error) {
+// Seal signs a statement and puts it into a sigstore bundle, as JSON.
+func Seal(ctx context.Context, s *intoto.Statement, key *PrivateKey) ([]byte, error) {
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("statement %s: %w", s.GetPredicateType(), err)
 	}
@@ -42,15 +42,11 @@ func seal(ctx context.Context, s *intoto.Statement, key *PrivateKey) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	return sealPayload(ctx, PayloadType, payload, key)
-}
-
-func sealPayload(ctx context.Context, payloadType string, payload []byte, key *PrivateKey) ([]byte, error) {
 	signer, err := dsse.NewEnvelopeSigner(key)
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
-	envelope, err := signer.SignPayload(ctx, payloadType, payload)
+	envelope, err := signer.SignPayload(ctx, PayloadType, payload)
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
@@ -64,7 +60,7 @@ func sealPayload(ctx context.Context, payloadType string, payload []byte, key *P
 			Content: &bundlepb.VerificationMaterial_PublicKey{PublicKey: &commonpb.PublicKeyIdentifier{Hint: key.Public().Hint()}},
 		},
 		Content: &bundlepb.Bundle_DsseEnvelope{DsseEnvelope: &dssepb.Envelope{
-			Payload: payload, PayloadType: payloadType, Signatures: []*dssepb.Signature{{Sig: signature}},
+			Payload: payload, PayloadType: PayloadType, Signatures: []*dssepb.Signature{{Sig: signature}},
 		}},
 	})
 	if err == nil && len(out) > MaxBundle {

@@ -80,5 +80,5 @@ func provenanceStatement(s Subject, m manifest.Manifest, manifestFile string, ma
 	if err != nil {
 		return nil, err
 	}
-	return newStatement(s, TypeProvenance, predicate, at)
+	return NewStatement(s, TypeProvenance, predicate, at)
 }

@@ -37,8 +37,8 @@ type Subject struct {
 	SHA256 string // lower-case hexadecimal
 }
 
-// newStatement makes a statement about one image, signed at a time.
-func newStatement(s Subject, predicateType string, predicate []byte, at time.Time) (*intoto.Statement, error) {
+// NewStatement makes a statement about one image, signed at a time.
+func NewStatement(s Subject, predicateType string, predicate []byte, at time.Time) (*intoto.Statement, error) {
 	content := &structpb.Struct{}
 	if err := protojson.Unmarshal(predicate, content); err != nil {
 		return nil, fmt.Errorf("statement %s: %w", predicateType, err)

@@ -71,7 +71,8 @@ const (
 	configPin     = "pin/"
 )
 
-func (t TestResult) statement(s Subject, at time.Time) (*intoto.Statement, error) {
+// Statement states the result about an image, signed at a time.
+func (t TestResult) Statement(s Subject, at time.Time) (*intoto.Statement, error) {
 	report := map[string]any{
 		"suite": t.Suite, "finishedOn": t.Finished.UTC().Format(time.RFC3339),
 		"notRun": anys(t.NotRun), "standIns": anys(t.StandIns),
@@ -113,7 +114,7 @@ func (t TestResult) statement(s Subject, at time.Time) (*intoto.Statement, error
 	if err != nil {
 		return nil, err
 	}
-	return newStatement(s, TypeTestResult, predicate, at)
+	return NewStatement(s, TypeTestResult, predicate, at)
 }
 
 func anys(list []string) []any {

@@ -200,18 +200,32 @@ func readProgram(root target.FS, name string) (p goProgram, ok bool, err error) 
 	if len(info.Deps) > maxModules {
 		return p, false, exitcode.BadInput(fmt.Errorf("%s: more than %d modules", source.Path(name), maxModules))
 	}
-	p = goProgram{path: source.Path(name), main: info.Path, goes: info.GoVersion}
+	return programOf(source.Path(name), info), true, nil
+}
+
+// programOf lists the modules that a program was built from: those in use,
+// where one replaces another, and the standard library.
+func programOf(path string, info *buildinfo.BuildInfo) goProgram {
+	p := goProgram{path: path, main: info.Path, goes: info.GoVersion}
 	add := func(m *debug.Module) {
 		if m.Replace != nil {
 			m = m.Replace
 		}
-		if m.Path != "" {
-			p.modules = append(p.modules, goModule{m.Path, m.Version, m.Sum})
+		if m.Path == "" {
+			return
 		}
+		v := m.Version
+		if v == "(devel)" {
+			v = "" // built from a tree, which has no version
+		}
+		p.modules = append(p.modules, goModule{m.Path, v, m.Sum})
 	}
 	add(&info.Main)
 	for _, m := range info.Deps {
 		add(m)
 	}
-	return p, true, nil
+	// The standard library has holes of its own; scanners look for this name.
+	release, _, _ := strings.Cut(strings.TrimPrefix(info.GoVersion, "go"), " ")
+	p.modules = append(p.modules, goModule{path: "stdlib", version: release})
+	return p
 }

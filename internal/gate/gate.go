@@ -105,6 +105,9 @@ func Judge(ctx context.Context, o Options) (Verdict, error) {
 	return judge(ctx, o, img)
 }
 
+// maxTotal bounds the bundles about one image that are kept, in bytes.
+const maxTotal = 512 << 20
+
 // judgement is a verdict in the making.
 type judgement struct {
 	Options
@@ -143,7 +146,7 @@ func judge(ctx context.Context, o Options, img *image) (Verdict, error) {
 			j.refuse("waiver-expired", "", "the waiver of %s for %s %q ended on %s: mend it, or decide anew", w.Owner, w.Suite, w.Test, string(w.Expires))
 		}
 	}
-	if err := eachBundle(ctx, o.Attestations, func(b bundle) error { return j.take(ctx, b) }); err != nil {
+	if err := attest.EachBundle(ctx, o.Attestations, func(b attest.Stored) error { return j.take(ctx, b) }); err != nil {
 		return Verdict{}, err
 	}
 	j.contradictions()
@@ -173,68 +176,68 @@ func (j *judgement) clock() {
 }
 
 // take looks at one bundle of the folder.
-func (j *judgement) take(ctx context.Context, b bundle) error {
-	if b.err != nil {
+func (j *judgement) take(ctx context.Context, b attest.Stored) error {
+	if b.Err != nil {
 		// It may have been the failed run's; it must not vanish by being broken.
-		j.refuse("bundle-unreadable", b.file, "%v", b.err)
+		j.refuse("bundle-unreadable", b.File, "%v", b.Err)
 		return nil
 	}
-	about := b.claim.About(j.SHA256)
-	key, err := b.parsed.Verify(ctx, j.keys)
-	if err == nil && b.claim.Attested.After(j.Now.Add(j.Options.Policy.skew)) {
+	about := b.Claim.About(j.SHA256)
+	key, err := b.Bundle.Verify(ctx, j.keys)
+	if err == nil && b.Claim.Attested.After(j.Now.Add(j.Options.Policy.skew)) {
 		// Whatever it is about: a statement by a trusted key from the future
 		// means that this clock is behind, and that nothing here is known to
 		// be fresh.
-		j.refuse("clock-set-back", b.file, "it was signed at %s, and this machine's clock says %s: one of the two is wrong", b.claim.Attested.Format(time.RFC3339), j.Now.UTC().Format(time.RFC3339))
+		j.refuse("clock-set-back", b.File, "it was signed at %s, and this machine's clock says %s: one of the two is wrong", b.Claim.Attested.Format(time.RFC3339), j.Now.UTC().Format(time.RFC3339))
 		return nil
 	}
 	if !about {
 		// Other images' bundles are none of this verdict's business, if they
 		// say clearly that they are others'.
-		if err == nil && len(b.claim.Problems) > 0 {
-			j.refuse("statement-unclear", b.file, "%s", strings.Join(b.claim.Problems, "; "))
+		if err == nil && len(b.Claim.Problems) > 0 {
+			j.refuse("statement-unclear", b.File, "%s", strings.Join(b.Claim.Problems, "; "))
 		}
 		return nil
 	}
 	switch {
 	case errors.Is(err, attest.ErrUnknownKey):
-		if b.claim.Type == attest.TypeTestResult || j.requires(b.claim.Type) {
-			j.refuse("key-not-allowed", b.file, "it is about this image and signed by a key that was not given or is not in the policy")
+		if b.Claim.Type == attest.TypeTestResult || j.requires(b.Claim.Type) {
+			j.refuse("key-not-allowed", b.File, "it is about this image and signed by a key that was not given or is not in the policy")
 		}
 		return nil
 	case err != nil:
-		j.refuse("signature-invalid", b.file, "%v: it was changed after it was signed, or never was", err)
+		j.refuse("signature-invalid", b.File, "%v: it was changed after it was signed, or never was", err)
 		return nil
 	}
-	if len(b.claim.Problems) > 0 {
-		j.refuse("statement-unclear", b.file, "%s", strings.Join(b.claim.Problems, "; "))
+	if len(b.Claim.Problems) > 0 {
+		j.refuse("statement-unclear", b.File, "%s", strings.Join(b.Claim.Problems, "; "))
 		return nil
 	}
-	if j.total += len(b.data); j.total > maxTotal {
+	if j.total += len(b.Data); j.total > maxTotal {
 		return exitcode.BadInput(fmt.Errorf("folder of attestations: more than %d MiB are about this image", maxTotal>>20))
 	}
 	name, _ := j.Options.Policy.keyName(key.Fingerprint())
-	e := Evidence{File: b.file, SHA256: b.sha256, Type: b.claim.Type, Key: name, Attested: b.claim.Attested, data: b.data}
-	oldest := b.claim.Attested
-	if b.claim.Type == attest.TypeTestResult {
-		t, err := attest.ReadTestResult(b.parsed.Statement())
+	e := Evidence{File: b.File, SHA256: b.SHA256, Type: b.Claim.Type, Key: name, Attested: b.Claim.Attested, data: b.Data}
+	oldest := b.Claim.Attested
+	if b.Claim.Type == attest.TypeTestResult {
+		t, err := attest.ReadTestResult(b.Bundle.Statement())
 		if err != nil {
-			j.refuse("result-contradicts-itself", b.file, "%s", oneLine(err))
+			j.refuse("result-contradicts-itself", b.File, "%s", oneLine(err))
 			return nil
 		}
-		if t.Finished.After(b.claim.Attested.Add(j.Options.Policy.skew)) {
-			j.refuse("result-from-the-future", b.file, "the suite ended at %s, after the statement was signed at %s", t.Finished.Format(time.RFC3339), b.claim.Attested.Format(time.RFC3339))
+		if t.Finished.After(b.Claim.Attested.Add(j.Options.Policy.skew)) {
+			j.refuse("result-from-the-future", b.File, "the suite ended at %s, after the statement was signed at %s", t.Finished.Format(time.RFC3339), b.Claim.Attested.Format(time.RFC3339))
 		}
 		// Signing an old result again does not make it new.
 		if t.Finished.Before(oldest) {
 			oldest = t.Finished
 		}
 		e.Suite = t.Suite
-		j.results = append(j.results, statedResult{t, b.file, j.fresh(oldest)})
+		j.results = append(j.results, statedResult{t, b.File, j.fresh(oldest)})
 	}
 	j.Evidence = append(j.Evidence, e)
 	if j.fresh(oldest) {
-		j.types[b.claim.Type] = true
+		j.types[b.Claim.Type] = true
 	}
 	return nil
 }

@@ -1,9 +1,7 @@
-package gate
+package attest
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,30 +9,26 @@ import (
 	"os"
 	"strings"
 
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/attest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 )
 
-// Bounds of a folder of attestations.
-const (
-	maxFiles = 50_000
-	maxTotal = 512 << 20 // bytes of the bundles that are about one image
-)
+// maxFiles bounds a folder of bundles.
+const maxFiles = 50_000
 
-// bundle is one file of the folder.
-type bundle struct {
-	file   string // base name
-	data   []byte
-	sha256 string
-	parsed *attest.Bundle // nil if err is set
-	claim  attest.Claim
-	err    error // why it cannot be read
+// Stored is one file of a folder of bundles.
+type Stored struct {
+	File   string // base name
+	Data   []byte
+	SHA256 string  // of Data
+	Bundle *Bundle // nil if Err is set
+	Claim  Claim   // nobody has verified it yet
+	Err    error   // why the file cannot be read
 }
 
-// eachBundle reads the bundles of a folder one after another, so that no more
+// EachBundle reads the bundles of a folder one after another, so that no more
 // than one is held, whatever the folder has. Links out of the folder, pipes
 // and the like are bundles with an error; visit may keep what it is given.
-func eachBundle(ctx context.Context, dir string, visit func(bundle) error) error {
+func EachBundle(ctx context.Context, dir string, visit func(Stored) error) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return exitcode.BadInput(fmt.Errorf("opening the folder of attestations: %w", err))
@@ -51,17 +45,16 @@ func eachBundle(ctx context.Context, dir string, visit func(bundle) error) error
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if !strings.HasSuffix(e.Name(), attest.BundleSuffix) {
+		if !strings.HasSuffix(e.Name(), BundleSuffix) {
 			continue
 		}
-		b := bundle{file: e.Name()}
-		if b.data, b.err = readIn(root, e.Name()); b.err == nil {
-			sum := sha256.Sum256(b.data)
-			b.sha256 = hex.EncodeToString(sum[:])
-			b.parsed, b.err = attest.Parse(b.data)
+		b := Stored{File: e.Name()}
+		if b.Data, b.Err = readIn(root, e.Name()); b.Err == nil {
+			b.SHA256 = hexSum(b.Data)
+			b.Bundle, b.Err = Parse(b.Data)
 		}
-		if b.err == nil {
-			b.claim = attest.ReadClaim(b.parsed.Statement())
+		if b.Err == nil {
+			b.Claim = ReadClaim(b.Bundle.Statement())
 		}
 		if err := visit(b); err != nil {
 			return err
@@ -78,17 +71,17 @@ func readIn(root *os.Root, name string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("it is no regular file")
 	}
-	if info.Size() > attest.MaxBundle {
-		return nil, fmt.Errorf("it has %d bytes: expected at most %d", info.Size(), attest.MaxBundle)
+	if info.Size() > MaxBundle {
+		return nil, fmt.Errorf("it has %d bytes: expected at most %d", info.Size(), MaxBundle)
 	}
 	f, err := root.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // only read
-	data, err := io.ReadAll(io.LimitReader(f, attest.MaxBundle+1))
-	if err == nil && len(data) > attest.MaxBundle {
-		err = fmt.Errorf("it has more than %d bytes", attest.MaxBundle)
+	data, err := io.ReadAll(io.LimitReader(f, MaxBundle+1))
+	if err == nil && len(data) > MaxBundle {
+		err = fmt.Errorf("it has more than %d bytes", MaxBundle)
 	}
 	return data, err
 }

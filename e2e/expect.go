@@ -18,6 +18,7 @@ import (
 // expectation is what the image claims about itself.
 type expectation struct {
 	Profile    string
+	Digest     string // of the effective profile; empty if nothing is claimed
 	Kubernetes string // version without v; empty if nothing is claimed
 	SHA256     string // of the image file; empty if nothing is claimed
 	Source     string // for messages
@@ -43,7 +44,7 @@ func expect(image string, profile *profiles.Profile) (expectation, error) {
 		if m.Schema != manifest.SchemaVersion {
 			return e, exitcode.BadInput(fmt.Errorf("reading the manifest %s: schema is %q, expected %q", path, m.Schema, manifest.SchemaVersion))
 		}
-		e.Source, e.Profile = path, m.Profile.Name
+		e.Source, e.Profile, e.Digest = path, m.Profile.Name, m.Profile.SHA256
 		if i := slices.IndexFunc(m.Images, func(d manifest.DiskImage) bool { return d.File == filepath.Base(image) }); i >= 0 {
 			e.SHA256 = m.Images[i].SHA256
 		}
@@ -52,7 +53,7 @@ func expect(image string, profile *profiles.Profile) (expectation, error) {
 		}
 	}
 	if profile != nil {
-		e.Source, e.Profile = "profile "+profile.Name, profile.Name
+		e.Source, e.Profile, e.Digest = "profile "+profile.Name, profile.Name, profile.Hash()
 		e.Kubernetes = profile.Components[kubernetesComponent].Version
 	}
 	return e, nil

@@ -103,6 +103,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// standIns names what these options put in the place of the real thing.
+func (o Options) standIns() []string {
+	if o.boot != nil {
+		return []string{"machine"}
+	}
+	return []string{}
+}
+
 // validate reports everything that is wrong with the options at once.
 func (o Options) validate() error {
 	var problems []error

@@ -37,11 +37,18 @@ type Result struct {
 	Schema  string  `json:"schema"`
 	Verdict Verdict `json:"verdict"`
 	// Reason says why there is no verdict.
-	Reason      string    `json:"reason,omitempty"`
-	Image       string    `json:"image"`
-	SHA256      string    `json:"sha256"`      // of the image file before the run
-	SHA256After string    `json:"sha256After"` // and after it; empty if the spec did not run
-	Profile     string    `json:"profile,omitempty"`
+	Reason      string `json:"reason,omitempty"`
+	Image       string `json:"image"`
+	SHA256      string `json:"sha256"`      // of the image file before the run
+	SHA256After string `json:"sha256After"` // and after it; empty if the spec did not run
+	Profile     string `json:"profile,omitempty"`
+	// ProfileSHA256 is the digest of the effective profile that the image was
+	// judged against.
+	ProfileSHA256 string `json:"profileSHA256,omitempty"`
+	Tool          string `json:"tool"` // version of this program
+	// StandIns names what was not the real thing in this run, such as the
+	// machine; empty when the image itself was booted.
+	StandIns    []string  `json:"standIns"`
 	LabelFilter string    `json:"labelFilter,omitempty"`
 	Soak        string    `json:"soak"`
 	Started     time.Time `json:"started"`

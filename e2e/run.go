@@ -16,6 +16,7 @@ import (
 	"github.com/onsi/gomega"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/version"
 )
 
 // Files in Options.OutputDir.
@@ -48,6 +49,7 @@ var once atomic.Bool
 
 // RunTest is Run for a caller that brings its own testing.T.
 func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Result, err error) {
+	standIns := o.standIns()
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return Result{}, err
@@ -74,7 +76,8 @@ func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Re
 	}
 	runCtx, cancel := context.WithCancel(ctx)
 	s := newSuite(runCtx, o, expected)
-	result = Result{Schema: SummarySchema, Image: o.Image, Profile: expected.Profile, LabelFilter: o.LabelFilter,
+	result = Result{Schema: SummarySchema, Image: o.Image, Profile: expected.Profile, ProfileSHA256: expected.Digest,
+		Tool: version.String(), StandIns: standIns, LabelFilter: o.LabelFilter,
 		Soak: o.Soak.String(), Started: time.Now().UTC()}
 	defer func() {
 		cancel()

@@ -71,18 +71,18 @@ func parse(src source) (*node, Problems) {
 	var doc yaml.Node
 	err := dec.Decode(&doc)
 	if errors.Is(err, io.EOF) {
-		return nil, Problems{top.problem("", "empty file: expected a profile")}
+		return nil, Problems{top.problem("", "empty file: expected a %s", src.what())}
 	}
 	if err != nil {
 		return nil, Problems{syntaxProblem(src.name, err)}
 	}
-	b := builder{file: src.name}
+	b := builder{file: src.name, hint: src.hint()}
 	root := b.build(doc.Content[0], "", 0)
 	var second yaml.Node
 	switch err := dec.Decode(&second); {
 	case err == nil:
 		b.problems = append(b.problems, position{src.name, max(second.Line, 1), max(second.Column, 1)}.problem("",
-			"second document: expected one profile a file"))
+			"second document: expected one %s a file", src.what()))
 	case !errors.Is(err, io.EOF):
 		b.problems = append(b.problems, syntaxProblem(src.name, err))
 	}
@@ -112,6 +112,7 @@ func syntaxProblem(file string, err error) Problem {
 
 type builder struct {
 	file     string
+	hint     string // what to do instead of an alias
 	problems Problems
 }
 
@@ -129,7 +130,7 @@ func (b *builder) build(n *yaml.Node, path string, depth int) *node {
 		return nil
 	}
 	if n.Anchor != "" {
-		b.report(n, path, "anchor &%s: anchors and aliases are not read; write the value out, or put it into a base profile", n.Anchor)
+		b.report(n, path, "anchor &%s: anchors and aliases are not read; %s", n.Anchor, b.hint)
 	}
 	out := &node{kind: n.Kind, tag: n.ShortTag(), text: n.Value, at: b.at(n)}
 	switch n.Kind {
@@ -143,7 +144,7 @@ func (b *builder) build(n *yaml.Node, path string, depth int) *node {
 	case yaml.MappingNode:
 		b.mapping(n, out, path, depth)
 	case yaml.AliasNode:
-		b.report(n, path, "alias *%s: anchors and aliases are not read; write the value out, or put it into a base profile", n.Value)
+		b.report(n, path, "alias *%s: anchors and aliases are not read; %s", n.Value, b.hint)
 		return nil
 	default:
 		b.report(n, path, "found an unknown kind of YAML node")

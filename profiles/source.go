@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -32,6 +33,17 @@ type source struct {
 	name string // as shown in errors: the path as given, or profiles/x.yaml for a built-in one
 	dir  string // where a base profile is looked up; "" for a built-in one
 	data []byte
+	kind string // what the file should be, for errors; a profile if empty
+}
+
+func (s source) what() string { return cmp.Or(s.kind, "profile") }
+
+// hint says what to do instead of using a YAML alias.
+func (s source) hint() string {
+	if s.kind == "" {
+		return "write the value out, or put it into a base profile"
+	}
+	return "write the value out"
 }
 
 // reader finds base profiles; a test puts a map behind it.

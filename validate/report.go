@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/validate/target"
 )
 
 // Verdict is what a report says about the whole target.
@@ -25,10 +27,15 @@ const (
 // Report is the answer of Run. It marshals to the JSON that the command line
 // prints.
 type Report struct {
-	Target   string    `json:"target"`
-	Profile  string    `json:"profile"` // empty without one
-	Verdict  Verdict   `json:"verdict"`
-	Findings []Finding `json:"findings"` // in the order of the catalogue
+	Target string `json:"target"`
+	// SHA256 is the digest of the file that was looked into; see Identify.
+	SHA256        string    `json:"sha256,omitempty"`
+	Profile       string    `json:"profile"`                 // empty without one
+	ProfileSHA256 string    `json:"profileSHA256,omitempty"` // the profile's Hash
+	Tool          string    `json:"tool,omitempty"`          // version of this program
+	Started       time.Time `json:"started,omitzero"`
+	Verdict       Verdict   `json:"verdict"`
+	Findings      []Finding `json:"findings"` // in the order of the catalogue
 
 	Elapsed time.Duration `json:"-"`
 
@@ -45,6 +52,14 @@ func (r Report) Err() error {
 		return exitcode.With(exitcode.Failed, fmt.Errorf("%s failed %s", r.Target, plural(r.red(), "check")))
 	}
 	return exitcode.Transient(errors.New("no verdict: some checks could not be told"))
+}
+
+// Identify records the digest of the file that t has open, so that the report
+// can be told to be about that very image. Targets without a digest, such as
+// directories, leave it empty.
+func (r *Report) Identify(ctx context.Context, t *target.Target) (err error) {
+	r.SHA256, err = t.Digest(ctx)
+	return err
 }
 
 // red counts the checks that failed.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/version"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 	"github.com/nodeimage/packer-plugin-nodeimage/validate/live"
 	"github.com/nodeimage/packer-plugin-nodeimage/validate/target"
@@ -35,9 +36,9 @@ func Run(ctx context.Context, t *target.Target, profile *profiles.Profile, polic
 	if err != nil {
 		return Report{}, fmt.Errorf("looking into %s: %w", t.Path(), err)
 	}
-	report.Target = t.Path()
+	report.Target, report.Tool, report.Started = t.Path(), version.String(), start.UTC()
 	if profile != nil {
-		report.Profile = profile.Name
+		report.Profile, report.ProfileSHA256 = profile.Name, profile.Hash()
 	}
 	report.Elapsed = time.Since(start)
 	return report, nil

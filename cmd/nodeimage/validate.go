@@ -36,7 +36,7 @@ read; 75 there is no verdict, since this host or its rights were in the way.`,
 			// Most of the second is waiting for the disk: collect early
 			// rather than let the heap grow to twice what is in use.
 			debug.SetGCPercent(30)
-			report, err := lookInto(cmd, args[0], profile, policy)
+			report, err := lookInto(cmd, args[0], profile, policy, format.value == "json")
 			if err != nil {
 				return err
 			}
@@ -68,7 +68,7 @@ read; 75 there is no verdict, since this host or its rights were in the way.`,
 }
 
 // lookInto runs the catalogue, with a line on stderr if that takes long.
-func lookInto(cmd *cobra.Command, path, profileName, policyFile string) (report validate.Report, err error) {
+func lookInto(cmd *cobra.Command, path, profileName, policyFile string, identify bool) (report validate.Report, err error) {
 	var profile *profiles.Profile
 	if profileName != "" {
 		if profile, err = profiles.Load(profileName); err != nil {
@@ -89,5 +89,11 @@ func lookInto(cmd *cobra.Command, path, profileName, policyFile string) (report 
 		return report, err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	return validate.Run(cmd.Context(), t, profile, policy)
+	report, err = validate.Run(cmd.Context(), t, profile, policy)
+	// The digest takes longer than all checks, so only a report that is kept
+	// has it.
+	if err == nil && identify {
+		err = report.Identify(cmd.Context(), t)
+	}
+	return report, err
 }

@@ -108,6 +108,11 @@ func (p *PostProcessor) look(ctx context.Context, ui packersdk.Ui, image string,
 	if err != nil {
 		return err
 	}
+	if strings.HasSuffix(p.config.Report, ".json") {
+		if err := report.Identify(ctx, t); err != nil {
+			return err
+		}
+	}
 	var text strings.Builder
 	if err := report.WriteText(&text, validate.TextOptions{}); err != nil {
 		return err

@@ -32,6 +32,7 @@ func (t *Target) openQcow2(f io.ReaderAt, size int64, dir string, depth int) (*q
 	if name == "" {
 		return img, nil
 	}
+	t.backed = true
 	if depth == maxBackingDepth {
 		return nil, badf("qcow2: more than %d backing files behind each other, or a loop of them", maxBackingDepth)
 	}

@@ -44,6 +44,9 @@ type Target struct {
 	esp     FS
 	espErr  error
 	parts   []Partition
+	file    *os.File    // what was opened, nil for a directory
+	opened  fs.FileInfo // of file, then
+	backed  bool        // has a backing file, so file is not all of it
 	closers []io.Closer
 }
 
@@ -120,13 +123,14 @@ func (t *Target) open(ctx context.Context) error {
 	if err != nil {
 		return hostError(err)
 	}
-	t.closers = append(t.closers, f)
+	t.file, t.closers = f, append(t.closers, f)
 	if fi, err = f.Stat(); err != nil {
 		return hostError(err)
 	}
 	if !fi.Mode().IsRegular() {
 		return badf("is a %s, want an image, a tar or a directory", kindName(fi.Mode()))
 	}
+	t.opened = fi
 	return t.openFile(ctx, f, fi.Size(), filepath.Dir(t.path))
 }
 

@@ -78,7 +78,7 @@ func TestPlan(t *testing.T) {
 		Files: []File{
 			{Path: "/usr/sbin/runc", CopyOf: "/usr/local/sbin/runc"},
 			{Path: "/usr/local/sbin/runc", Remove: true},
-			{Path: "/bin/tool", Edit: []Edit{{Find: "1.0", With: "2.0"}, {Regexp: `^(t)ool`, With: "$1OOL"}}},
+			{Path: "/bin/tool", Edit: []Edit{{Find: "1.0", With: "2.0"}, {Regexp: `^(t)ool`, With: "${1}OOL"}}},
 			{Path: "/etc/os", Append: "swap\n"},
 			{Path: "/etc/new/deep/file", Content: "new"},
 			{Path: "/etc/link", Link: "/bin/tool"},

@@ -100,7 +100,7 @@ type File struct {
 }
 
 // Edit replaces every match. One of Find, literally, and Regexp is given; With
-// may hold $1 for a regexp's groups and is empty by default.
+// may hold ${1} for a regexp's groups and is empty by default.
 type Edit struct {
 	Find   string `yaml:"find"`
 	Regexp string `yaml:"regexp"`

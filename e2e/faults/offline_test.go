@@ -78,7 +78,8 @@ func TestOfflineWantsAGoodImage(t *testing.T) {
 // An image that passes, and one fault that is caught, one that is not.
 func TestOffline(t *testing.T) {
 	t.Parallel()
-	image := tree(t, map[string]string{"etc/fstab": "/ / ext4 defaults 0 1\n", "etc/os-release": "ID=debian\n"})
+	image := tree(t, map[string]string{"etc/fstab": "/ / ext4 defaults 0 1\n", "etc/os-release": "ID=debian\n",
+		"etc/sysctl.d/k8s.conf": "net.ipv4.ip_forward = 1\nnet.bridge.bridge-nf-call-iptables = 1\nnet.bridge.bridge-nf-call-ip6tables = 1\n", "etc/modules-load.d/k8s.conf": "overlay\nbr_netfilter\n"})
 	swapOn := Fault{ID: "swap", Expect: Red, Change: Change{Files: []File{{Path: "/etc/fstab", Append: "/swap none swap sw 0 0\n"}}},
 		Caught: Caught{Validate: Validate{Checks: []string{"swap-enabled"}, Evidence: "/etc/fstab:2 /swap: a swap area"}}}
 	harmless := swapOn

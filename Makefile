@@ -27,7 +27,7 @@ image: setup-build bin/nodeimage ## build build/$(PROFILE).qcow2, doing all the 
 	$(SUDO) bin/nodeimage build $(PROFILE) -o $(OUT)
 
 .PHONY: test
-test: setup-build setup-test check integration packer-test image validate e2e ## every test, doing all the set-up
+test: setup-build setup-test check integration packer-test image validate faults-offline e2e ## every test, doing all the set-up
 	@echo "all tests passed"
 
 .PHONY: check
@@ -72,6 +72,15 @@ packer-test: setup-build bin/packer bin/packer-plugin-nodeimage
 .PHONY: validate
 validate: bin/nodeimage ## check $(OUT)/$(PROFILE).qcow2 offline
 	bin/nodeimage validate $(OUT)/$(PROFILE).qcow2 --profile $(PROFILE)
+
+.PHONY: faults-offline
+faults-offline: setup-build bin/nodeimage ## see every fault caught that can be known without a boot
+	bin/nodeimage faults run --all --stage validate --image $(OUT)/$(PROFILE).qcow2 --profile $(PROFILE) -o $(OUT)/faults-offline
+
+# One after the other; each costs a boot and the time to its first symptom.
+.PHONY: faults
+faults: setup-test faults-offline ## every fault, the booted ones included
+	bin/nodeimage faults run --all --stage e2e --image $(OUT)/$(PROFILE).qcow2 --profile $(PROFILE) -o $(OUT)/faults
 
 .PHONY: e2e
 e2e: setup-test bin/nodeimage ## boot $(OUT)/$(PROFILE).qcow2 and run the suite against it

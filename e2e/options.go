@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"time"
 
@@ -49,6 +50,10 @@ type Options struct {
 
 	// LabelFilter selects specs, in Ginkgo's language: "!soak && !reboot".
 	LabelFilter string
+
+	// Specs selects specs further: those whose name holds one of these texts.
+	// All are selected if it is empty.
+	Specs []string
 
 	// Accel, CPUs and MemoryMiB describe the virtual machine; zero values
 	// take the machine package's defaults.
@@ -139,6 +144,15 @@ func (o Options) validate() error {
 		seen = append(seen, f)
 	}
 	return exitcode.BadInput(errors.Join(problems...))
+}
+
+// focus is Specs as Ginkgo takes it, patterns for the whole name.
+func (o Options) focus() []string {
+	var patterns []string
+	for _, s := range o.Specs {
+		patterns = append(patterns, regexp.QuoteMeta(s))
+	}
+	return patterns
 }
 
 // selected tells whether a spec with these labels would run.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"encoding/xml"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/bundle"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
@@ -177,6 +179,9 @@ func scenarios() map[string]Options {
 		"QEMU killed under a spec": {LabelFilter: "kubeadm && smoke", boot: boots(&fakeVM{
 			answers: with("kubeadm version", fails(255, "connection lost")),
 			gone:    exitcode.Transient(&machine.StateError{State: machine.ErrGuestDied, Cause: "QEMU was killed by signal 9"})})},
+		"named specs": {Specs: []string{"runs cgroup v2", "has AppArmor (on)", "has AppArmor on"}, FailFast: true, boot: boots(&fakeVM{
+			answers: with("boot script", text(strings.Replace(factsText, "cgroup2fs", "tmpfs", 1)))})},
+		"no such spec":     {Specs: []string{"runs on Mars"}, boot: boots(&fakeVM{answers: good})},
 		"nothing selected": {LabelFilter: "no-such-label", boot: boots(&fakeVM{answers: good})},
 	}
 }
@@ -233,6 +238,8 @@ func TestVerdicts(t *testing.T) {
 		"kubeadm fails":            {exitcode.Failed, Failed, []string{"cannot execute binary file", "blocked kubeadm gets a node that becomes Ready"}},
 		"failure A":                {exitcode.Failed, Failed, []string{"cgroup-driver-mismatch (certain)", "slice:cri-containerd:", "cause: cgroup-driver-mismatch", "blocked kubeadm gets a node"}},
 		"QEMU killed under a spec": {exitcode.Infrastructure, None, []string{"QEMU was killed by signal 9"}},
+		"named specs":              {exitcode.Failed, Failed, []string{"FAILED  boot runs cgroup v2", `"passed": 0`, `"failed": 1`, "cause: kubelet-cgroup-v1"}},
+		"no such spec":             {exitcode.Usage, None, []string{"no spec ran"}},
 		"nothing selected":         {exitcode.Usage, None, []string{"no spec ran"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -289,6 +296,16 @@ func checkReports(t *testing.T, dir string, result Result) {
 	}
 	if result.Verdict == Passed && junit.Failures+junit.Errors > 0 || result.Verdict == Failed && junit.Failures+junit.Errors == 0 {
 		t.Errorf("the verdict is %s and JUnit has %d failures and %d errors", result.Verdict, junit.Failures, junit.Errors)
+	}
+	if _, known := result.Measured[FirstFailure]; known != (result.Verdict == Failed) {
+		t.Errorf("the verdict is %s, and when it was known: %v", result.Verdict, result.Measured)
+	}
+	b, err := bundle.Read(t.Context(), filepath.Join(dir, BundleFile))
+	switch {
+	case result.Verdict != Failed && !errors.Is(err, fs.ErrNotExist):
+		t.Errorf("there is a bundle of what did not fail: %v", err)
+	case result.Verdict == Failed && (err != nil || !bytes.Contains(b.Summary, []byte(`"failed"`))):
+		t.Errorf("the bundle: %v, summary %s", err, b.Summary)
 	}
 	data, err = os.ReadFile(filepath.Join(dir, ReportFile))
 	if err != nil {

@@ -59,7 +59,16 @@ type Result struct {
 	Causes   []Cause            `json:"causes,omitempty"`
 	Machines []machine.Report   `json:"machines"`
 	Measured map[string]float64 `json:"measured"`
+
+	firstFailure time.Time
 }
+
+// Keys of Result.Measured that say when something was known, in seconds from
+// the start of the run. A run without it has no such key.
+const (
+	FirstFailure = "first-failure-at-seconds"
+	InitReturned = "kubeadm-init-returned-at-seconds"
+)
 
 // Counts of specs. Blocked ones could not run because of another's failure;
 // Excluded ones were not selected.
@@ -128,6 +137,9 @@ func (r *Result) add(report ginkgo.Report) {
 			r.Counts.Passed++
 		case spec.State.Is(types.SpecStateFailureStates):
 			r.Counts.Failed++
+			if at := spec.Failure.TimelineLocation.Time; r.firstFailure.IsZero() || at.Before(r.firstFailure) {
+				r.firstFailure = at
+			}
 		case spec.Failure.Message == "" && spec.RunTime == 0:
 			r.Counts.Excluded++
 			continue
@@ -151,7 +163,7 @@ func (r *Result) judge(infra error) {
 	case r.Counts.Failed > 0 || r.Counts.Blocked > 0:
 		r.Verdict = Failed
 	case r.Counts.Passed == 0:
-		r.Verdict, r.Reason = None, "no spec ran: the label filter selects none"
+		r.Verdict, r.Reason = None, "no spec ran: the label filter and the names select none"
 	default:
 		r.Verdict = Passed
 	}

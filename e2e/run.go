@@ -15,6 +15,7 @@ import (
 	"github.com/onsi/ginkgo/v2/formatter"
 	"github.com/onsi/gomega"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/bundle"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/version"
 )
@@ -24,6 +25,8 @@ const (
 	JUnitFile   = "junit.xml"
 	ReportFile  = "report.json"
 	SummaryFile = "summary.json"
+	// BundleFile is all of it in one archive, without secrets, if a spec failed.
+	BundleFile = bundle.File
 )
 
 // ErrSecondRun says that this process has run the suite already; Ginkgo runs
@@ -69,7 +72,7 @@ func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Re
 		return Result{}, exitcode.BadInput(fmt.Errorf("making the output directory: %w", err))
 	}
 	// What an earlier run left must not be taken for this one's.
-	for _, name := range []string{JUnitFile, ReportFile, SummaryFile} {
+	for _, name := range []string{JUnitFile, ReportFile, SummaryFile, BundleFile} {
 		if err := os.Remove(filepath.Join(o.OutputDir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return Result{}, exitcode.BadInput(fmt.Errorf("removing an earlier result: %w", err))
 		}
@@ -92,6 +95,7 @@ func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Re
 
 	suiteConfig, reporterConfig := ginkgo.GinkgoConfiguration()
 	suiteConfig.LabelFilter = o.LabelFilter
+	suiteConfig.FocusStrings = o.focus()
 	suiteConfig.FailFast = o.FailFast
 	// Each spec and each stage has its own limit.
 	suiteConfig.Timeout = 24 * time.Hour
@@ -110,6 +114,13 @@ func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Re
 	if writeErr := result.write(filepath.Join(o.OutputDir, SummaryFile)); writeErr != nil {
 		return result, exitcode.Transient(writeErr)
 	}
+	if result.Verdict == Failed {
+		// For whoever was not there: `nodeimage diagnose` reads it. A verdict
+		// is one without it.
+		if err := bundle.Pack(o.OutputDir, filepath.Join(o.OutputDir, BundleFile)); err != nil {
+			s.progress.say("%v", err)
+		}
+	}
 	return result, result.err(s.infra)
 }
 
@@ -119,6 +130,9 @@ func (s *suite) finish(r *Result) {
 	defer s.mu.Unlock()
 	r.Seconds = roundSeconds(time.Since(r.Started))
 	r.Measured = maps.Clone(s.measured) // the second machine may still be at it
+	if !s.initReturned.IsZero() {
+		r.Measured[InitReturned] = roundSeconds(s.initReturned.Sub(r.Started))
+	}
 	r.SHA256 = s.before.value
 	for _, m := range s.booted {
 		r.Machines = append(r.Machines, m.Report())
@@ -130,4 +144,7 @@ func (s *suite) finish(r *Result) {
 		s.infra = exitcode.Transient(fmt.Errorf("the run was cancelled: %w", context.Cause(s.ctx)))
 	}
 	r.judge(s.infra)
+	if r.Verdict == Failed && !r.firstFailure.IsZero() {
+		r.Measured[FirstFailure] = roundSeconds(r.firstFailure.Sub(r.Started))
+	}
 }

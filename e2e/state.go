@@ -92,6 +92,7 @@ func (s *suite) startCluster(ctx context.Context) (*clusterState, error) {
 	}
 	s.mu.Lock()
 	s.measured["kubeadm-init-seconds"] = roundSeconds(c.finished.Sub(begin))
+	s.initReturned = c.finished
 	s.mu.Unlock()
 	installed := s.progress.step("importing the test image")
 	err = group.Wait()

@@ -34,14 +34,16 @@ type suite struct {
 	secondOnce   sync.Once
 	secondResult chan secondBoot
 
-	mu       sync.Mutex
-	booted   []vm
-	ended    map[vm]bool // machines that the suite itself ended
-	facts    map[machine.Firmware]bootFacts
-	infra    error
-	causes   map[string]cause.Finding
-	measured map[string]float64
-	watchers sync.WaitGroup
+	mu     sync.Mutex
+	booted []vm
+	ended  map[vm]bool // machines that the suite itself ended
+	facts  map[machine.Firmware]bootFacts
+	infra  error
+	// initReturned is when kubeadm init returned without an error.
+	initReturned time.Time
+	causes       map[string]cause.Finding
+	measured     map[string]float64
+	watchers     sync.WaitGroup
 }
 
 func newSuite(ctx context.Context, o Options, e expectation) *suite {

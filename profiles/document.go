@@ -55,3 +55,9 @@ func (d *Document) Err() error {
 	d.v.problems.sort()
 	return d.v.problems
 }
+
+// Has tells whether the file has a value at path.
+func (d *Document) Has(path string) bool {
+	_, ok := d.v.at[path]
+	return ok
+}

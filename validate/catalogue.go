@@ -65,6 +65,7 @@ func Catalogue() []Check {
 		brNetfilterNotLoaded(),
 		bridgeNfCallDisabled(),
 		inotifyLimitsLow(),
+		iptablesMissing(),
 		iptablesLegacy(),
 		networkdFlushesRoutes(),
 		unattendedUpgradesActive(),

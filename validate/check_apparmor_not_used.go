@@ -10,11 +10,12 @@ func apparmorNotUsed() Check {
 		ID:    "apparmor-not-used",
 		Title: "containers are not confined by AppArmor",
 		Why: `containerd uses AppArmor only if the kernel has it on and apparmor_parser is there; otherwise it says
-nothing and starts containers unconfined. Pods that name an AppArmor profile are refused.`,
+nothing and starts containers unconfined. Pods that name an AppArmor profile are refused, and what the booted
+suite sees of pods that end proves nothing: no profile can deny a signal. It fails such an image as well.`,
 		Reads:      "apparmor_parser, and apparmor= and lsm= on the kernel command lines",
 		Scope:      "nodes with containerd whose CRI loads",
 		Fix:        "apt-get install apparmor",
-		Severity:   Warning,
+		Severity:   Error,
 		References: []string{"https://github.com/containerd/containerd/blob/main/pkg/apparmor/apparmor_linux.go", "https://kubernetes.io/docs/tutorials/security/apparmor/"},
 		AppliesTo:  withCRI,
 		Run: func(_ context.Context, n *Node) ([]Finding, error) {

@@ -11,7 +11,7 @@ confinement of every container away; the right one is a containerd with the fix.
 		Reads:      "disable_apparmor in containerd's effective configuration",
 		Scope:      "nodes with containerd whose CRI loads",
 		Fix:        "remove disable_apparmor",
-		Severity:   Warning,
+		Severity:   Error,
 		References: []string{"containerd/containerd#10542", "https://github.com/containerd/containerd/blob/main/docs/cri/config.md"},
 		AppliesTo:  withCRI,
 		Run: func(_ context.Context, n *Node) ([]Finding, error) {

@@ -67,6 +67,7 @@ func fixtures() map[string][]fixture {
 		"br-netfilter-not-loaded":            brNetfilterNotLoadedFixtures(),
 		"bridge-nf-call-disabled":            bridgeNfCallDisabledFixtures(),
 		"inotify-limits-low":                 inotifyLimitsLowFixtures(),
+		"iptables-missing":                   iptablesMissingFixtures(),
 		"iptables-legacy":                    iptablesLegacyFixtures(),
 		"networkd-flushes-routes":            networkdFlushesRoutesFixtures(),
 		"unattended-upgrades-active":         unattendedUpgradesActiveFixtures(),

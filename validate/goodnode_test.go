@@ -84,6 +84,7 @@ func goodNode() tree {
 		"/lib":                                                               link("usr/lib"),
 		"/sbin":                                                              link("usr/sbin"),
 		"/usr/sbin/apparmor_parser":                                          exe("parser"),
+		"/usr/sbin/iptables":                                                 exe("iptables"),
 		"/etc/apparmor.d/abi/3.0":                                            file("features"),
 		"/etc/apparmor.d/runc":                                               runcProfile("/usr/{bin,sbin}/runc"),
 		"/boot/grub/grub.cfg":                                                grubConfig("console=ttyS0"),

@@ -17,6 +17,7 @@ func newE2E() *cobra.Command {
 	var opts e2e.Options
 	var profile string
 	var verbose bool
+	var firmware []string
 	accel := newFormat(string(machine.AccelAuto), string(machine.AccelKVM), string(machine.AccelTCG))
 	format := newFormat("text", "json")
 	cmd := &cobra.Command{
@@ -26,12 +27,16 @@ func newE2E() *cobra.Command {
 and confirm that kube-proxy stays up and that pods terminate cleanly.
 
 IMAGE is only read; its sha256 is compared before and after. DIR gets junit.xml,
-report.json, summary.json, the console and the journals. KVM is used where it is
+report.json, summary.json, the console and the journals, and when a spec failed
+bundle.tar.zst with all of it, secrets redacted, for 'nodeimage diagnose'. KVM is used where it is
 proven to run a guest.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.Image = args[0]
 			opts.Accel = machine.Accel(accel.value)
+			for _, f := range firmware {
+				opts.Firmware = append(opts.Firmware, machine.Firmware(f))
+			}
 			opts.Progress = cmd.ErrOrStderr()
 			if verbose {
 				opts.Out = cmd.ErrOrStderr()
@@ -64,6 +69,8 @@ proven to run a guest.`,
 	cmd.Flags().DurationVar(&opts.Soak, "soak", e2e.DefaultSoak, "how long kube-proxy and the control plane are watched")
 	cmd.Flags().DurationVar(&opts.Slack, "slack", 0, "what a pod may take beyond its grace period (default: measured for the accelerator)")
 	cmd.Flags().StringVar(&opts.LabelFilter, "label-filter", "", "run only specs whose labels match, e.g. '!soak && !reboot'")
+	cmd.Flags().StringArrayVar(&opts.Specs, "spec", nil, "run only specs whose name holds this text; may be given several times")
+	cmd.Flags().StringSliceVar(&firmware, "firmware", nil, "firmwares to boot under, the cluster under the first (default uefi,bios)")
 	cmd.Flags().Var(accel, "accel", "accelerator; auto is KVM where it is proven to run a guest")
 	cmd.Flags().IntVar(&opts.CPUs, "cpus", 2, "virtual CPUs")
 	cmd.Flags().IntVar(&opts.MemoryMiB, "memory", 4096, "memory in MiB")

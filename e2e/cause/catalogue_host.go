@@ -61,6 +61,15 @@ func hostCauses() []Cause {
 			},
 		},
 		{
+			ID:    "root-did-not-grow",
+			Title: "the root file system kept the size that it has in the image",
+			Fix:   "let systemd-repart grow the partition and give / the option x-systemd.growfs in /etc/fstab, or let cloud-init's growpart and resizefs do it",
+			See:   []string{"systemd systemd-growfs@.service(8)"},
+			Symptoms: []Symptom{
+				symptom(Fact, Certain, `the root file system did not grow`),
+			},
+		},
+		{
 			ID:    "preflight-failed",
 			Title: "kubeadm's preflight checks refuse the node",
 			Fix:   "mend what the named check wants; do not ignore it",

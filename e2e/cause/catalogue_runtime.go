@@ -58,6 +58,8 @@ func runtimeCauses() []Cause {
 			Symptoms: []Symptom{
 				symptom(Event, Certain, `ErrImageNeverPull`),
 				symptom(Event, Certain, `Container image ".*" is not present with pull policy of Never`),
+				// Without an API server there are no events: of the control plane's own images.
+				symptom(Journal, Certain, `is not present with pull policy of Never|ErrImageNeverPull`),
 				symptom(Journal, Likely, `PullImage \\?".*registry\.k8s\.io`),
 				symptom(Kubeadm, Likely, `\[ERROR ImagePull\]`),
 			},

@@ -62,6 +62,8 @@ func TestDiagnoseRecordedFaults(t *testing.T) {
 		{"no seccomp", Line{Event, "kube-system/etcd Failed: unable to init seccomp: seccomp: config provided but seccomp not supported"}, "runc-without-seccomp", Certain},
 		{"ip_forward", Line{Kubeadm, "[ERROR FileContent--proc-sys-net-ipv4-ip_forward]: /proc/sys/net/ipv4/ip_forward contents are not set to 1"}, "ip-forward-off", Certain},
 		{"swap", Line{Journal, "kubelet: running with swap on is not supported, please disable swap or set --fail-swap-on flag to false"}, "swap-enabled", Certain},
+		{"image not preloaded", Line{Journal, `kubelet[812]: E1123 pod_workers.go:1] "Error syncing pod, skipping" err="failed to \"StartContainer\" for \"etcd\" with ErrImageNeverPull: \"Container image \\\"registry.k8s.io/etcd:3.7.0-0\\\" is not present with pull policy of Never\""`}, "image-not-preloaded", Certain},
+		{"root as in the image", Line{Fact, "the root file system did not grow: it has 8374976512 bytes, on a disk of 15032385536"}, "root-did-not-grow", Certain},
 		{"resolver loop", Line{Journal, "[FATAL] plugin/loop: Loop (127.0.0.1:41000 -> :53) detected for zone"}, "coredns-resolver-loop", Certain},
 		{"inotify", Line{Journal, "failed to create fsnotify watcher: too many open files"}, "inotify-limit", Likely},
 		{"cgroup v1", Line{Journal, "kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported"}, "kubelet-cgroup-v1", Certain},

@@ -47,7 +47,11 @@ func (m *Maker) newGoModule(name string, c profiles.Component) (source, error) {
 	if err := p.checkSum(name, rel); err != nil {
 		return nil, err
 	}
-	return &goModule{maker: m, name: name, rel: rel, pin: p, recipe: makeRecipe(rel)}, nil
+	r, err := makeRecipe(rel).without(m.omit[name])
+	if err != nil {
+		return nil, exitcode.BadInput(fmt.Errorf("component %s: %w", name, err))
+	}
+	return &goModule{maker: m, name: name, rel: rel, pin: p, recipe: r}, nil
 }
 
 func (g *goModule) keyParts(ctx context.Context) ([]any, error) {

@@ -1,6 +1,7 @@
 package component
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -70,6 +71,26 @@ func recipes() map[string]func(release) recipe {
 		"coredns":     corednsRecipe,
 		"pause":       pauseRecipe,
 	}
+}
+
+// without is the recipe less some Go build tags, and less what only they make
+// the programs print.
+func (r recipe) without(tags []string) (recipe, error) {
+	r.Builds, r.Probes = slices.Clone(r.Builds), slices.Clone(r.Probes)
+	for _, tag := range tags {
+		found := false
+		for i, b := range r.Builds {
+			found = found || slices.Contains(b.Tags, tag)
+			r.Builds[i].Tags = slices.DeleteFunc(slices.Clone(b.Tags), func(t string) bool { return t == tag })
+		}
+		if !found {
+			return r, fmt.Errorf("cannot be built without the tag %q, which its recipe does not have", tag)
+		}
+		for i, p := range r.Probes {
+			r.Probes[i].Want = slices.DeleteFunc(slices.Clone(p.Want), func(w string) bool { return slices.Contains(tagLines()[tag], w) })
+		}
+	}
+	return r, nil
 }
 
 // programs returns the names of everything the recipe makes, in order.

@@ -19,6 +19,11 @@ func runcRecipe(r release) recipe {
 			BuildMode:  "pie",
 			ExtLDFlags: "-static-pie",
 		}},
-		Probes: []probe{{"runc", []string{"--version"}, []string{"runc version " + r.Version + "\n", "\nlibseccomp: "}}},
+		Probes: []probe{{"runc", []string{"--version"}, append([]string{"runc version " + r.Version + "\n"}, tagLines()["seccomp"]...)}},
 	}
+}
+
+// tagLines is what programs print only if they were built with a tag.
+func tagLines() map[string][]string {
+	return map[string][]string{"seccomp": {"\nlibseccomp: "}}
 }

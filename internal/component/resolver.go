@@ -34,6 +34,9 @@ type Options struct {
 	// Logf gets a progress line before whatever takes long, and every
 	// half minute while it does. Nil drops them.
 	Logf func(format string, args ...any)
+	// OmitTags names Go build tags, by component, that its recipe has and the
+	// result shall not have: a runc without seccomp, to see that it is caught.
+	OmitTags map[string][]string
 }
 
 // Maker is the Resolver that makes what is not in the store yet.
@@ -42,6 +45,7 @@ type Maker struct {
 	store   *store.Store
 	runner  run.Runner
 	logf    func(format string, args ...any)
+	omit    map[string][]string
 	sources map[string]source
 	// pauses lie between attempts to fetch: a proxy that failed once often
 	// answers the next time.
@@ -56,7 +60,7 @@ var _ Resolver = (*Maker)(nil)
 // New returns a Maker for profile. It does no work yet, but reports, all at
 // once, every component that could not be made: bad input.
 func New(profile *profiles.Profile, s *store.Store, o Options) (*Maker, error) {
-	m := &Maker{profile: profile, store: s, runner: o.Runner, logf: o.Logf, sources: map[string]source{}, pauses: []time.Duration{2 * time.Second, 5 * time.Second}}
+	m := &Maker{profile: profile, store: s, runner: o.Runner, logf: o.Logf, omit: o.OmitTags, sources: map[string]source{}, pauses: []time.Duration{2 * time.Second, 5 * time.Second}}
 	if m.runner == nil {
 		m.runner = run.Host{}
 		if os.Geteuid() == 0 {

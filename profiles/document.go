@@ -11,8 +11,9 @@ import (
 // profile: unknown keys, keys twice, aliases and values of another type are
 // problems with their line.
 type Document struct {
-	v   *validator
-	sum [sha256.Size]byte
+	v      *validator
+	sum    [sha256.Size]byte
+	unread bool // no value was read, so none can be wrong
 }
 
 // ReadDocument fills into, a pointer to a struct of strings, whole numbers from
@@ -27,7 +28,7 @@ func ReadDocument(file, kind string, data []byte, into any) *Document {
 	if root != nil {
 		d.decode(root, reflect.ValueOf(into).Elem(), "")
 	}
-	return &Document{newValidator(d, file, nil), sha256.Sum256(data)}
+	return &Document{newValidator(d, file, nil), sha256.Sum256(data), root == nil}
 }
 
 // ReadDocumentFile is ReadDocument of a regular file of at most 256 KiB.
@@ -41,7 +42,11 @@ func ReadDocumentFile(path, kind string, into any) (*Document, error) {
 
 // Report adds a problem with the value at a path such as waivers[0].expires.
 // Only the first about a path counts, and none below one that was refused.
-func (d *Document) Report(path, format string, args ...any) { d.v.report(path, format, args...) }
+func (d *Document) Report(path, format string, args ...any) {
+	if !d.unread {
+		d.v.report(path, format, args...)
+	}
+}
 
 // SHA256 is the digest of the file's text, in hexadecimal.
 func (d *Document) SHA256() string { return hex.EncodeToString(d.sum[:]) }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -64,16 +65,16 @@ func TestExpect(t *testing.T) {
 	if got, err := expect(image, nil); err != nil || got != (expectation{}) {
 		t.Errorf("without a manifest: %+v, %v", got, err)
 	}
-	write(`{"schema":"nodeimage.dev/manifest/v1","profile":{"name":"debian-13"},
+	write(`{"schema":"nodeimage.dev/manifest/v1","profile":{"name":"debian-13","sha256":"def"},
 		"images":[{"file":"debian-13.raw","sha256":"other"},{"file":"debian-13.qcow2","sha256":"abc"}],
 		"components":[{"name":"containerd","version":"2.3.7"},{"name":"kubernetes","version":"1.37.2"}]}`)
 	got, err := expect(image, nil)
-	want := expectation{Profile: "debian-13", Kubernetes: "1.37.2", SHA256: "abc", Source: manifestPath(image)}
+	want := expectation{Profile: "debian-13", Digest: "def", Kubernetes: "1.37.2", SHA256: "abc", Source: manifestPath(image)}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	profile := &profiles.Profile{Name: "other", Components: map[string]profiles.Component{"kubernetes": {Version: "1.36.1"}}}
-	if got, err := expect(image, profile); err != nil || got.Kubernetes != "1.36.1" || got.SHA256 != "abc" || got.Profile != "other" {
+	if got, err := expect(image, profile); err != nil || got.Kubernetes != "1.36.1" || got.SHA256 != "abc" || got.Profile != "other" || got.Digest != profile.Hash() {
 		t.Errorf("with a profile: %+v, %v", got, err)
 	}
 	for _, bad := range []string{"{", `{"schema":"nodeimage.dev/manifest/v9"}`} {
@@ -92,5 +93,17 @@ func TestThresholds(t *testing.T) {
 	}
 	if got := thresholdsFor(machine.AccelTCG, 7*time.Second); got.slack != 7*time.Second {
 		t.Errorf("a given slack is not used: %+v", got)
+	}
+}
+
+// A run whose machine was a test's must say so: its summary is not evidence.
+func TestStandIns(t *testing.T) {
+	t.Parallel()
+	if got := (Options{}).standIns(); got == nil || len(got) != 0 {
+		t.Errorf("a real run: %#v, want an empty list, not none", got)
+	}
+	fake := Options{boot: func(context.Context, machine.Options) (vm, error) { return nil, nil }}
+	if got := fake.standIns(); len(got) != 1 || got[0] != "machine" {
+		t.Errorf("a made-up machine: %v", got)
 	}
 }

@@ -127,9 +127,14 @@ func Judge(f Fault, base, report validate.Report) Result {
 			r.problem("%s is declared to be red as well, and is not", id)
 		}
 	}
+	told := map[string]bool{} // of a check with many findings the first is enough
 	for _, finding := range report.Findings {
 		id := finding.ID
 		if isRed(finding.Outcome) && !isRed(was[id].Outcome) && !slices.Contains(v.Checks, id) && !slices.Contains(v.Also, id) {
+			if told[id] {
+				continue
+			}
+			told[id] = true
 			r.problem("%s is red and not declared: %s", id, Line(finding))
 		}
 	}

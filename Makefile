@@ -6,8 +6,8 @@ OUT     ?= build
 SOAK    ?= 5m
 # Specs of the booted suite by label, in Ginkgo's language; empty runs them all.
 E2E_FILTER ?=
-# Packages whose integration tests run.
-INTEGRATION ?= ./...
+# Packages whose integration tests run: those that have some.
+INTEGRATION ?= $(shell grep -rl --include='*_test.go' '^//go:build integration$$' . | xargs -n1 dirname | sort -u)
 PACKER  ?= packer
 
 GO      ?= go

@@ -66,8 +66,11 @@ func fishOne(ctx context.Context, guestfish, image string) (peak int64, took tim
 	if err == nil && !strings.Contains(out, "ID=") {
 		err = errors.New("it printed no " + guestfishFile)
 	}
-	if err != nil {
-		return 0, 0, fmt.Errorf("%s: %w: %s", run.Quote(cmd.Args), err, strings.TrimSpace(out))
+	switch {
+	case err == nil:
+		return peak, took, nil
+	case ctx.Err() != nil:
+		err = fmt.Errorf("not done after %s", guestfishLimit)
 	}
-	return peak, took, nil
+	return 0, 0, fmt.Errorf("%s: %w: %s", run.Quote(cmd.Args), err, strings.TrimSpace(out))
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
@@ -181,6 +182,11 @@ func (c Check) skip(reason string) Finding {
 func (c Check) notTold(err error) ([]Finding, error) {
 	if errors.Is(err, errAbsent) {
 		return []Finding{c.skip(reasonOf(err))}, nil
+	}
+	// Links in a loop, or a file where a directory belongs, do not go away
+	// when one tries again.
+	if errors.Is(err, syscall.ELOOP) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ENAMETOOLONG) {
+		err = exitcode.BadInput(err)
 	}
 	if exitcode.Of(err) == exitcode.Usage {
 		return nil, fmt.Errorf("check %s: %w", c.ID, err)

@@ -246,12 +246,19 @@ func (n layerNode) readlink() (string, error) {
 
 func (n layerNode) open(name string) (File, error) {
 	e := n.over.entry
-	if e == nil || e.Keep {
+	if e == nil {
 		return n.base.open(name)
 	}
 	fi, err := n.stat(name)
 	if err != nil {
 		return nil, err
+	}
+	if e.Keep {
+		f, err := n.base.open(name)
+		if err != nil {
+			return nil, err
+		}
+		return keptFile{f, fi}, nil
 	}
 	if e.File == "" {
 		return newImageFile(bytes.NewReader(e.Content), fi), nil
@@ -262,6 +269,14 @@ func (n layerNode) open(name string) (File, error) {
 	}
 	return layerFile{newImageFile(f, fi), f}, nil
 }
+
+// keptFile is a base's file whose mode or owner was changed.
+type keptFile struct {
+	File
+	fi fs.FileInfo
+}
+
+func (f keptFile) Stat() (fs.FileInfo, error) { return f.fi, nil }
 
 // layerFile is an imageFile whose bytes come from a file of this host.
 type layerFile struct {

@@ -43,6 +43,7 @@ func TestLayer(t *testing.T) {
 		{Path: "/many/again", Mode: 0o644, Content: []byte("only one")},
 		{Path: "/a/b", Removed: true},
 		{Path: "/nowhere/at/all", Removed: true},
+		{Path: "/huge", Removed: true}, // 1 TiB, and TestFS reads everything
 	}, []Entry{{Path: "/loader/entries/one.conf", Mode: 0o755, Content: []byte("options quiet")}})
 	if err != nil {
 		t.Fatal(err)

@@ -121,6 +121,7 @@ func (r Report) WriteSARIF(w io.Writer) error {
 	return enc.Encode(sarifLog{Schema: "https://json.schemastore.org/sarif-2.1.0.json", Version: "2.1.0", Runs: []sarifRun{run}})
 }
 
-func escapePath(p string) string { return (&url.URL{Path: p}).EscapedPath() }
+// escapePath makes a URI reference; a colon in a name is not taken for a scheme.
+func escapePath(p string) string { return (&url.URL{Path: p}).String() }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

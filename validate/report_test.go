@@ -204,3 +204,12 @@ func TestVerdictsAndExitCodes(t *testing.T) {
 		t.Errorf("an interrupted run gives %v, want no verdict and exit code 75", err)
 	}
 }
+
+func TestEscapePath(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"etc/fstab": "etc/fstab", "etc/a b": "etc/a%20b", "disk:1.raw": "./disk:1.raw", "/": "/"} {
+		if got := escapePath(in); got != want {
+			t.Errorf("escapePath(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

@@ -41,9 +41,10 @@ func (n *Node) vulnerable(p program) ([]Finding, error) {
 	if len(holes) == 0 {
 		return nil, nil
 	}
+	release, _, _ := strings.Cut(highest(mended), "-") // nobody wants a release candidate
 	f := Finding{File: p.Path, Key: "version", Severity: severity, See: slices.Compact(see),
 		Got:  p.Name + " " + p.Version + " with " + plural(len(holes), "known hole") + "\n" + strings.Join(holes, "\n"),
-		Want: p.Name + " " + highest(mended) + " or later, or a release of an older branch that has all the fixes",
+		Want: p.Name + " " + release + " or later, or a release of an older branch that has all the fixes",
 	}
 	if pkg.Name != "" {
 		f.Got += fmt.Sprintf("\nit comes from package %s %s, which may carry fixes under the old number", pkg.Name, pkg.Version)

@@ -45,8 +45,8 @@ func ReadTemplate(r io.ReaderAt) (Template, error) {
 		return Template{}, exitcode.BadInput(fmt.Errorf("%w: %w", ErrNotGo, err))
 	}
 	var t Template
-	s := f.Section(".rodata")
-	if s == nil || s.Type == elf.SHT_NOBITS {
+	s := section(f, ".rodata")
+	if s == nil {
 		return t, nil
 	}
 	if s.Size > maxSpool {

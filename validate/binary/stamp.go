@@ -128,8 +128,8 @@ func stringVariables(f *elf.File) ([]header, error) {
 	type candidate struct{ at, ptr, size uint64 }
 	var cs []candidate
 	for _, name := range []string{".data", ".data.rel.ro"} {
-		s := f.Section(name)
-		if s == nil || s.Type == elf.SHT_NOBITS {
+		s := section(f, name)
+		if s == nil {
 			continue
 		}
 		if s.Size > maxData {
@@ -167,6 +167,16 @@ func stringVariables(f *elf.File) ([]header, error) {
 	return out, nil
 }
 
+// section returns a section as a program has it in memory, nil if the file has
+// none. What is loaded is never compressed; debug/elf has no ReadAt for it then.
+func section(f *elf.File, name string) *elf.Section {
+	s := f.Section(name)
+	if s == nil || s.Type == elf.SHT_NOBITS || s.Flags&elf.SHF_COMPRESSED != 0 {
+		return nil
+	}
+	return s
+}
+
 // relocations maps addresses to the pointers that the dynamic loader would
 // put there: position-independent programs hold none in the file.
 func relocations(f *elf.File) (map[uint64]uint64, error) {
@@ -175,7 +185,7 @@ func relocations(f *elf.File) (map[uint64]uint64, error) {
 	}
 	want, ok := relative[f.Machine]
 	out := map[uint64]uint64{}
-	s := f.Section(".rela.dyn")
+	s := section(f, ".rela.dyn")
 	if !ok || s == nil {
 		return out, nil
 	}

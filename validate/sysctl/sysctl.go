@@ -150,12 +150,11 @@ func (c *Config) All() []Setting {
 // included, a key is a path, and its dots are part of names
 // (net/ipv4/conf/eth0.1/forwarding).
 func Normalize(key string) string {
-	i := strings.IndexAny(key, "./")
-	if i < 0 || key[i] == '.' {
-		return key
+	if i := strings.IndexAny(key, "./"); i >= 0 && key[i] == '.' {
+		key = slashed(key)
 	}
 	var parts []string
-	for _, p := range strings.Split(strings.TrimPrefix(key, "/proc/sys"), "/") {
+	for _, p := range strings.Split(key, "/") {
 		switch p {
 		case "", ".":
 		case "..":
@@ -163,6 +162,9 @@ func Normalize(key string) string {
 		default:
 			parts = append(parts, p)
 		}
+	}
+	for len(parts) >= 2 && parts[0] == "proc" && parts[1] == "sys" {
+		parts = parts[2:]
 	}
 	if len(parts) < 2 {
 		return "" // no setting lies at the top

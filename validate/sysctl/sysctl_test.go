@@ -65,7 +65,8 @@ func TestPatterns(t *testing.T) {
 		"/etc/sysctl.d/60.conf":     "nothing here\n= 3\nnet/ipv4/conf/eth0.1/forwarding = 1\n",
 	})
 	for key, want := range map[string]string{"net.ipv4.conf.all.rp_filter": "2", "net.ipv4.conf.eth0.rp_filter": "0", "net/ipv4/conf/eth0.1/forwarding": "1",
-		"/net/ipv4/conf/eth0.1/forwarding": "1", "/proc/sys/net/ipv4/conf/eth0.1/forwarding": "1"} {
+		"/net/ipv4/conf/eth0.1/forwarding":          "1",
+		"/proc/sys/net/ipv4/conf/eth0.1/forwarding": "1"} {
 		if s, ok := c.Get(key); !ok || s.Value != want {
 			t.Errorf("%s: %+v, want %s", key, s, want)
 		}

@@ -24,7 +24,7 @@ func (s *suite) declareBoot() {
 			Expect(digest).To(Equal(s.expected.SHA256), "the image is not the file that %s describes", s.expected.Source)
 		})
 
-		It("boots under "+strings.ToUpper(string(first)), Label("smoke"), SpecTimeout(bootLimit), func(ctx SpecContext) {
+		It(bootsUnder(first), Label("smoke"), SpecTimeout(bootLimit), func(ctx SpecContext) {
 			need(ctx, s, s.before)
 			s.needMachine(ctx)
 			facts, _ := s.factsOf(first)
@@ -90,10 +90,13 @@ func (s *suite) declareBoot() {
 	})
 }
 
+// bootsUnder is the text of the spec that boots under a firmware.
+func bootsUnder(f machine.Firmware) string { return "boots under " + strings.ToUpper(string(f)) }
+
 func (s *suite) declareSecondFirmware() {
 	second := s.options.Firmware[1]
-	Context("boot", Label("boot", string(second)), func() {
-		It("boots under "+strings.ToUpper(string(second)), Label("smoke"), SpecTimeout(2*bootLimit), func(ctx SpecContext) {
+	Context("boot", Label("boot", string(second), "slow"), func() {
+		It(bootsUnder(second), Label("smoke"), SpecTimeout(2*bootLimit), func(ctx SpecContext) {
 			facts := need(ctx, s, s.second)
 			s.attachJSON("boot-"+string(second)+".json", facts)
 			Expect(facts.EFI).To(Equal(second == machine.UEFI), "whether /sys/firmware/efi exists")

@@ -56,9 +56,8 @@ type Profile struct {
 	// image. kubeadm's images are assembled from them. `kube-apiserver`,
 	// `kube-controller-manager`, `kube-scheduler` and `kube-proxy` may be pulled
 	// from a registry instead, each by its digest; kube-proxy then needs no
-	// `kube-proxy-base`. Where `kubernetes` is not built from its Go module and
-	// one of the four is not pulled, `control-plane` is what it is assembled
-	// from. `crictl` is optional. Required.
+	// `kube-proxy-base`. Where `kubernetes` is a release's files and one of the
+	// four is not pulled, `control-plane` is what it is assembled from. `crictl` is optional. Required.
 	Components map[string]Component `yaml:"components" json:"components"`
 	// The finished disk. Required.
 	Disk Disk `yaml:"disk" json:"disk"`

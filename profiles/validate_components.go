@@ -49,7 +49,7 @@ func componentRules() []componentRule {
 		{"control-plane", true, "", []SourceKind{SourceGoModule, SourceRelease, SourceFile}, func(p *Profile) string {
 			assembled := slices.DeleteFunc(slices.Clone(controlPlane), p.pulls)
 			k := p.Components["kubernetes"]
-			if len(assembled) == 0 || k.Source == SourceGoModule || k.Source == "" || k.hasPrograms(assembled) {
+			if len(assembled) == 0 || k.Source != SourceRelease && k.Source != SourceFile || k.hasPrograms(assembled) {
 				return ""
 			}
 			return "expected the component %s, from which the images " + strings.Join(assembled, ", ") +

@@ -19,7 +19,8 @@ func (v *validator) versions(p *Profile) {
 		v.kubeadmImages(p, minor)
 	}
 	for _, name := range append([]string{"control-plane"}, controlPlane...) {
-		if other := p.Components[name].Version; other != "" && other != kubernetes {
+		// A deb's version has Debian's revision at its end.
+		if other := p.Components[name].Version; other != "" && other != strings.SplitN(kubernetes, "-", 2)[0] && other != kubernetes {
 			v.report(join("components", name)+".version", "found %s, expected %q, the version of kubernetes", quote(other), kubernetes)
 		}
 	}

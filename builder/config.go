@@ -35,8 +35,8 @@ type Config struct {
 	// where a build does its work. It needs 4 GiB of free space. Defaults to
 	// `$NODEIMAGE_CACHE`, or else `nodeimage` in the user's cache directory.
 	CacheDirectory string `mapstructure:"cache_directory" required:"false"`
-	// The disk image formats to write: `qcow2`, `raw`. Defaults to those of
-	// the profile.
+	// The disk image formats to write: `ova`, `qcow2`, `raw`, `vhd`, `vmdk`.
+	// Defaults to those of the profile.
 	Formats []string `mapstructure:"formats" required:"false"`
 	// The virtual size of the disk, such as `16GiB`: a whole number of MiB.
 	// Defaults to the profile's.
@@ -86,11 +86,6 @@ func (c *Config) prepare(raws ...any) error {
 			problem("cache_directory: %w", err)
 		}
 	}
-	for _, format := range c.Formats {
-		if !slices.Contains(disk.Formats(), format) {
-			problem("formats: %q: expected %s", format, strings.Join(disk.Formats(), " or "))
-		}
-	}
 	if c.DiskSize != "" {
 		if c.size, err = profiles.ParseSize(c.DiskSize); err != nil {
 			problem("disk_size: %w", err)
@@ -126,6 +121,11 @@ func (c *Config) fromProfile(problem func(string, ...any)) {
 		c.Formats = p.Disk.Formats
 	}
 	c.Formats = slices.Compact(slices.Sorted(slices.Values(c.Formats)))
+	for _, format := range c.Formats {
+		if err := disk.CheckFormat(format, p.OS.Arch); err != nil {
+			problem("formats: %w", err)
+		}
+	}
 	if c.DiskSize == "" {
 		if c.size, err = profiles.ParseSize(p.Disk.Size); err != nil {
 			problem("profile %s: disk.size: %w", p.Name, err)

@@ -91,6 +91,11 @@ func (c *Config) prepare(raws ...any) error {
 			problem("disk_size: %w", err)
 		}
 	}
+	for _, format := range c.Formats {
+		if !slices.Contains(disk.Formats(), format) {
+			problem("formats: %q: expected one of %s", format, strings.Join(disk.Formats(), ", "))
+		}
+	}
 	if c.Profile == "" {
 		problem("profile: missing: name a built-in profile (%s) or a YAML file", strings.Join(profiles.Names(), ", "))
 		return errors.Join(problems...)
@@ -121,11 +126,6 @@ func (c *Config) fromProfile(problem func(string, ...any)) {
 		c.Formats = p.Disk.Formats
 	}
 	c.Formats = slices.Compact(slices.Sorted(slices.Values(c.Formats)))
-	for _, format := range c.Formats {
-		if err := disk.CheckFormat(format, p.OS.Arch); err != nil {
-			problem("formats: %w", err)
-		}
-	}
 	if c.DiskSize == "" {
 		if c.size, err = profiles.ParseSize(p.Disk.Size); err != nil {
 			problem("profile %s: disk.size: %w", p.Name, err)
@@ -137,6 +137,9 @@ func (c *Config) fromProfile(problem func(string, ...any)) {
 	if c.firmware, err = disk.FirmwareOf(p.OS.Arch); err != nil {
 		problem("profile %s: os.arch: %w", p.Name, err)
 		return
+	}
+	if slices.Contains(c.Formats, "ova") && p.OS.Arch != "amd64" {
+		problem("formats: hypervisors take OVA packages of amd64 machines only: write vmdk, qcow2 or raw for %s", p.OS.Arch)
 	}
 	if c.size == 0 || c.espSize == 0 {
 		return

@@ -68,20 +68,6 @@ func Convert(ctx context.Context, host run.Runner, format string, src Source, di
 	return "", fmt.Errorf("format %q: expected one of %s", format, strings.Join(Formats(), ", "))
 }
 
-// CheckFormat refuses a format that there is none of, or not for arch.
-func CheckFormat(format, arch string) error {
-	for _, w := range writers {
-		if w.format != format {
-			continue
-		}
-		if format == "ova" && arch != "amd64" {
-			return fmt.Errorf("%q: hypervisors take OVA packages of amd64 machines only: write vmdk, qcow2 or raw for %s", format, arch)
-		}
-		return nil
-	}
-	return fmt.Errorf("%q: expected one of %s", format, strings.Join(Formats(), ", "))
-}
-
 func qemuImg(ctx context.Context, host run.Runner, args ...string) error {
 	_, err := host.Run(ctx, run.Cmd{Argv: append([]string{"qemu-img"}, args...)})
 	return err

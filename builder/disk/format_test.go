@@ -13,23 +13,6 @@ func TestFormatsAreSorted(t *testing.T) {
 	}
 }
 
-func TestCheckFormat(t *testing.T) {
-	for _, c := range []struct{ format, arch, want string }{
-		{"qcow2", "arm64", ""},
-		{"ova", "amd64", ""},
-		{"ova", "arm64", "write vmdk, qcow2 or raw for arm64"},
-		{"vdi", "amd64", "expected one of ova, qcow2, raw, vhd, vmdk"},
-	} {
-		err := CheckFormat(c.format, c.arch)
-		switch {
-		case c.want == "" && err != nil:
-			t.Errorf("%s on %s: %v", c.format, c.arch, err)
-		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
-			t.Errorf("%s on %s: got %v, want %q", c.format, c.arch, err, c.want)
-		}
-	}
-}
-
 // Worked out by hand, one for each branch of the specification's calculation.
 func TestVHDGeometry(t *testing.T) {
 	for _, c := range []struct {

@@ -27,7 +27,7 @@ image: setup-build bin/nodeimage ## build build/$(PROFILE).qcow2, doing all the 
 	$(SUDO) bin/nodeimage build $(PROFILE) -o $(OUT)
 
 .PHONY: test
-test: setup-build setup-test check integration packer-test image validate faults-offline e2e ## every test, doing all the set-up
+test: setup-build setup-test check integration packer-test image validate faults-offline e2e faults-live ## every test, doing all the set-up
 	@echo "all tests passed"
 
 .PHONY: check
@@ -77,6 +77,12 @@ validate: bin/nodeimage ## check $(OUT)/$(PROFILE).qcow2 offline
 faults-offline: setup-build bin/nodeimage ## see every fault caught that can be known without a boot
 	bin/nodeimage faults run --all --stage validate --image $(OUT)/$(PROFILE).qcow2 --profile $(PROFILE) -o $(OUT)/faults-offline
 
+# The two faults that this project is for: in both, kubeadm succeeds.
+LIVE := a1-cgroup-driver-mismatch b1-apparmor-runc-signal-denied
+.PHONY: faults-live
+faults-live: setup-build setup-test bin/nodeimage ## boot the two main faults and see each caught
+	bin/nodeimage faults run $(LIVE) --stage e2e --image $(OUT)/$(PROFILE).qcow2 --profile $(PROFILE) -o $(OUT)/faults-live
+
 # One after the other; each costs a boot and the time to its first symptom.
 .PHONY: faults
 faults: setup-test faults-offline ## every fault, the booted ones included
@@ -85,6 +91,13 @@ faults: setup-test faults-offline ## every fault, the booted ones included
 .PHONY: e2e
 e2e: setup-test bin/nodeimage ## boot $(OUT)/$(PROFILE).qcow2 and run the suite against it
 	bin/nodeimage e2e $(OUT)/$(PROFILE).qcow2 --soak $(SOAK) --label-filter '$(E2E_FILTER)' -o $(OUT)/e2e
+
+# What the fast specs say about one good image, again and again. A run that is
+# there already counts, so an interrupted series goes on.
+RUNS ?= 10
+.PHONY: flake-check
+flake-check: setup-test bin/nodeimage ## run the fast specs RUNS times and sum up
+	bin/nodeimage e2e $(OUT)/$(PROFILE).qcow2 --label-filter '!slow' --firmware uefi --repeat $(RUNS) -o $(OUT)/flake-check
 
 .PHONY: bench
 bench: setup-build image ## ratios against floors measured in the same run

@@ -52,6 +52,9 @@ func (s *suite) needCluster(ctx SpecContext) *clusterState {
 
 func (s *suite) needPods(ctx SpecContext) *podsState {
 	GinkgoHelper()
+	if _, said := s.demands[CurrentSpecReport().LeafNodeText]; !said {
+		Fail("this spec needs test pods and does not say which; see (*suite).needing")
+	}
 	s.needCluster(ctx)
 	return need(ctx, s, s.pods)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
 )
 
 // explained separates an assertion's message from the diagnosis.
@@ -51,6 +52,7 @@ func (s *suite) noteLogs(ctx context.Context) {
 			if text, err := unitLog(ctx, m, 2000, "containerd", "kubelet"); err == nil {
 				s.notes.add(cause.Journal, text)
 			}
+			s.notePodLogs(ctx, m)
 		}
 	}
 	if s.cluster.done && s.cluster.err == nil {
@@ -64,6 +66,29 @@ func (s *suite) noteLogs(ctx context.Context) {
 		for _, f := range findings {
 			s.notes.add(cause.Console, f.Text)
 		}
+	}
+}
+
+// podLogsScript prints the end of each container's log of each pod, the latest
+// runs only; each line names its pod and container.
+const podLogsScript = `use strict; use warnings;
+for my $dir (glob '/var/log/pods/*/*') {
+    my ($pod, $container) = $dir =~ m{([^/_]*_[^/_]*)_[^/]*/([^/]*)$} or next;
+    my @logs = sort { -M $b <=> -M $a } glob "$dir/*.log";
+    for my $log (splice @logs, @logs > 2 ? -2 : 0) {
+        open(my $fh, '<', $log) or next;
+        seek($fh, -8192, 2);
+        my @lines = <$fh>;
+        print "$pod/$container: $_" for @lines > 40 ? @lines[-40..-1] : @lines;
+    }
+}
+`
+
+// notePodLogs notes what pods' containers last said. Where there are none, or
+// the node does not answer, nothing is noted.
+func (s *suite) notePodLogs(ctx context.Context, m vm) {
+	if text, err := cluster.Perl(ctx, m, podLogsScript); err == nil {
+		s.notes.add(cause.Pod, text)
 	}
 }
 

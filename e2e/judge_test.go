@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -265,5 +266,57 @@ func TestResultForPeople(t *testing.T) {
 		if strings.Contains(got, never) {
 			t.Errorf("%q is in\n%s", never, got)
 		}
+	}
+}
+
+// Once the cluster came up, no line leaves a run without hope: what a kubelet
+// says while containerd restarts would.
+func TestNotesGiveUpOnlyBeforeTheClusterIsUp(t *testing.T) {
+	t.Parallel()
+	lines := func(n *notes) {
+		for _, at := range []string{"1", "2", "3"} {
+			n.add(cause.Journal, "["+at+`] kubelet[7]: failed to find plugin "bridge" in path [/opt/cni/bin]`)
+		}
+	}
+	n := newNotes()
+	lines(n)
+	select {
+	case <-n.hopeless:
+		if n.proof.Cause.ID != "cni-plugin-missing" || n.proof.Count != 3 {
+			t.Errorf("proof %+v", n.proof)
+		}
+	default:
+		t.Error("three certain lines leave hope")
+	}
+	n = newNotes()
+	n.up()
+	lines(n)
+	select {
+	case <-n.hopeless:
+		t.Errorf("a cluster that came up is given up: %+v", n.proof)
+	default:
+	}
+}
+
+func TestWhileHopeful(t *testing.T) {
+	t.Parallel()
+	for _, witness := range []bool{false, true} {
+		s := &suite{notes: newNotes(), options: Options{Witness: witness}}
+		ctx, stop := s.whileHopeful(t.Context())
+		for _, at := range []string{"1", "2"} {
+			s.notes.add(cause.Journal, "["+at+"] runc: seccomp: config provided but seccomp not supported")
+		}
+		if witness {
+			if err := ctx.Err(); err != nil {
+				t.Errorf("the fault shall show itself: %v", err)
+			}
+		} else {
+			<-ctx.Done()
+			var oracle *oracleError
+			if !errors.As(context.Cause(ctx), &oracle) || !strings.Contains(oracle.Error(), "runc was built without seccomp") {
+				t.Errorf("ended by %v", context.Cause(ctx))
+			}
+		}
+		stop()
 	}
 }

@@ -22,10 +22,18 @@ type notes struct {
 	// denied is closed at the first denial that blocks termination.
 	denied     chan struct{}
 	deniedOnce sync.Once
+	// watch judges lines until a cluster came up, nil from then on; hopeless
+	// is closed when one proves that none will, and then proof is set.
+	watch    *cause.Watch
+	hopeless chan struct{}
+	proof    cause.Finding
 }
 
 func newNotes() *notes {
-	return &notes{lines: map[cause.Source][]cause.Line{}, seen: map[cause.Line]bool{}, denied: make(chan struct{})}
+	return &notes{
+		lines: map[cause.Source][]cause.Line{}, seen: map[cause.Line]bool{}, denied: make(chan struct{}),
+		watch: cause.NewWatch(cause.Catalogue()), hopeless: make(chan struct{}),
+	}
 }
 
 // add notes every line of text once.
@@ -38,6 +46,7 @@ func (n *notes) add(source cause.Source, text string) {
 		}
 		n.seen[l] = true
 		n.lines[source] = append(n.lines[source], l)
+		n.judge(l)
 		if source != cause.Kernel {
 			continue
 		}
@@ -50,12 +59,32 @@ func (n *notes) add(source cause.Source, text string) {
 	}
 }
 
+// judge closes hopeless at the line that leaves no hope.
+func (n *notes) judge(l cause.Line) {
+	if n.watch == nil {
+		return
+	}
+	if f, certain := n.watch.Add(l); certain {
+		n.proof, n.watch = f, nil
+		close(n.hopeless)
+	}
+}
+
+// up says that the cluster came up. From then on no line leaves it without
+// hope: a kubelet that waits for a containerd that restarts says terrible
+// things for a moment.
+func (n *notes) up() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.watch = nil
+}
+
 // all returns what was noted.
 func (n *notes) all() []cause.Line {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var all []cause.Line
-	for _, s := range []cause.Source{cause.Cgroup, cause.Kernel, cause.Fact, cause.Config, cause.Kubeadm, cause.Event, cause.Journal, cause.Console} {
+	for _, s := range []cause.Source{cause.Cgroup, cause.Kernel, cause.Fact, cause.Config, cause.Kubeadm, cause.Event, cause.Journal, cause.Pod, cause.Console} {
 		all = append(all, n.lines[s]...)
 	}
 	return all

@@ -27,6 +27,10 @@ import (
 // default sees it more than once.
 const DefaultSoak = 5 * time.Minute
 
+// FastFilter selects the specs that need neither a second boot, nor more pods
+// than there are kinds, nor time to pass.
+const FastFilter = "!slow"
+
 // Options says which image is judged and how. Only Image and OutputDir have
 // no default.
 type Options struct {
@@ -154,13 +158,4 @@ func (o Options) focus() []string {
 		patterns = append(patterns, regexp.QuoteMeta(s))
 	}
 	return patterns
-}
-
-// selected tells whether a spec with these labels would run.
-func (o Options) selected(labels ...string) bool {
-	if o.LabelFilter == "" {
-		return true
-	}
-	filter, err := types.ParseLabelFilter(o.LabelFilter)
-	return err == nil && filter(labels)
 }

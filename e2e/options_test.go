@@ -44,15 +44,6 @@ func TestOptionsReportAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
-func TestSelected(t *testing.T) {
-	t.Parallel()
-	for filter, want := range map[string]bool{"": true, "bios": true, "boot && !uefi": true, "!boot": false, "soak": false} {
-		if got := (Options{LabelFilter: filter}).selected("boot", "bios"); got != want {
-			t.Errorf("%q selects: %v", filter, got)
-		}
-	}
-}
-
 func TestExpect(t *testing.T) {
 	t.Parallel()
 	image := imageFile(t)

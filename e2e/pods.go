@@ -21,9 +21,10 @@ import (
 // podsState is the moment when all test pods ran.
 type podsState struct {
 	*clusterState
+	demand    demand
 	state     cluster.NodeState
 	uids      map[string]string // by pod name
-	clusterIP string            // of the Service
+	clusterIP string            // of the Service, if it is wanted
 	started   time.Duration
 }
 
@@ -31,22 +32,26 @@ type podsState struct {
 // nothing.
 const wantLabel = "cri-containerd.apparmor.d (enforce)"
 
-// startPods makes all test pods at once, while CoreDNS still starts, and waits
-// until each is where it shall be when it is deleted.
+// startPods waits until each test pod is where it shall be when it is deleted.
+// They were made at once when the cluster was.
 func (s *suite) startPods(ctx context.Context) (*podsState, error) {
 	c := s.cluster.value
 	if c == nil {
 		return nil, errors.New("no cluster")
 	}
-	begin := time.Now()
 	done := s.progress.step("starting the test pods")
-	p := &podsState{clusterState: c, uids: map[string]string{}}
-	err := p.create(ctx)
-	if err == nil {
-		err = c.recorder.Wait(ctx, p.waiting)
+	p := &podsState{clusterState: c, demand: s.demand, uids: map[string]string{}}
+	err := c.podsMade(ctx)
+	if err == nil && p.demand.survivors {
+		p.clusterIP, err = c.serviceIP(ctx)
 	}
 	if err == nil {
-		err = c.settled(ctx)
+		hopeful, stop := s.whileHopeful(ctx)
+		err = c.recorder.Wait(hopeful, p.waiting)
+		stop()
+	}
+	if err == nil {
+		err = s.settled(ctx, c)
 	}
 	done(err)
 	s.noteEvents(c)
@@ -54,9 +59,9 @@ func (s *suite) startPods(ctx context.Context) (*podsState, error) {
 		s.notes.add(cause.Fact, err.Error())
 		return nil, err
 	}
-	p.started = time.Since(begin)
+	p.started = time.Since(c.finished)
 	s.mu.Lock()
-	s.measured["pods-ready-seconds"] = roundSeconds(p.started)
+	s.measured["pods-ready-after-init-seconds"] = roundSeconds(p.started)
 	s.mu.Unlock()
 	if p.state, err = cluster.Probe(ctx, c.node); err != nil {
 		return nil, err
@@ -70,22 +75,32 @@ func (s *suite) startPods(ctx context.Context) (*podsState, error) {
 	return p, nil
 }
 
-func (p *podsState) create(ctx context.Context) error {
+// podsMade waits for the API to know the test pods.
+func (c *clusterState) podsMade(ctx context.Context) error {
+	select {
+	case err := <-c.made:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// createPods makes what is wanted.
+func (c *clusterState) createPods(ctx context.Context, d demand) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: workload.Namespace}}
 	err := insist(ctx, func() error {
-		_, err := p.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
+		_, err := c.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
 		return err
 	}, apierrors.IsAlreadyExists)
 	if err != nil {
 		return fmt.Errorf("making the namespace %s: %w", workload.Namespace, err)
 	}
-	if err := cluster.WaitServiceAccount(ctx, p.client, workload.Namespace); err != nil {
+	if err := cluster.WaitServiceAccount(ctx, c.client, workload.Namespace); err != nil {
 		return err
 	}
-	parent := ctx
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
-	pods := p.client.CoreV1().Pods(workload.Namespace)
+	pods := c.client.CoreV1().Pods(workload.Namespace)
 	create := func(what string, do func() error) {
 		group.Go(func() error {
 			if err := insist(ctx, do, apierrors.IsAlreadyExists); err != nil {
@@ -94,39 +109,43 @@ func (p *podsState) create(ctx context.Context) error {
 			return nil
 		})
 	}
-	services := p.client.CoreV1().Services(workload.Namespace)
-	create("the Service", func() error {
-		_, err := services.Create(ctx, workload.Service(), metav1.CreateOptions{})
-		return err
-	})
-	create("the Job", func() error {
-		_, err := p.client.BatchV1().Jobs(workload.Namespace).Create(ctx, workload.Job(), metav1.CreateOptions{})
-		return err
-	})
-	create("the StatefulSet", func() error {
-		_, err := p.client.AppsV1().StatefulSets(workload.Namespace).Create(ctx, workload.StatefulSet(), metav1.CreateOptions{})
-		return err
-	})
-	plain := workload.Survivors()
-	for _, v := range workload.Deleted() {
-		plain = append(plain, v.Pod)
+	if d.survivors {
+		create("the Service", func() error {
+			_, err := c.client.CoreV1().Services(workload.Namespace).Create(ctx, workload.Service(), metav1.CreateOptions{})
+			return err
+		})
 	}
-	for _, pod := range plain {
+	if d.job {
+		create("the Job", func() error {
+			_, err := c.client.BatchV1().Jobs(workload.Namespace).Create(ctx, workload.Job(), metav1.CreateOptions{})
+			return err
+		})
+	}
+	if d.set {
+		create("the StatefulSet", func() error {
+			_, err := c.client.AppsV1().StatefulSets(workload.Namespace).Create(ctx, workload.StatefulSet(), metav1.CreateOptions{})
+			return err
+		})
+	}
+	for _, pod := range d.plain() {
 		create("pod "+pod.Name, func() error {
 			_, err := pods.Create(ctx, pod, metav1.CreateOptions{})
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return insist(parent, func() error {
-		made, err := services.Get(parent, workload.ServerName, metav1.GetOptions{})
+	return group.Wait()
+}
+
+// serviceIP returns the cluster IP of the Service.
+func (c *clusterState) serviceIP(ctx context.Context) (ip string, err error) {
+	err = insist(ctx, func() error {
+		made, err := c.client.CoreV1().Services(workload.Namespace).Get(ctx, workload.ServerName, metav1.GetOptions{})
 		if err == nil {
-			p.clusterIP = made.Spec.ClusterIP
+			ip = made.Spec.ClusterIP
 		}
 		return err
 	}, nil)
+	return ip, err
 }
 
 // waiting names the pods that are not yet where they shall be.
@@ -141,23 +160,29 @@ func (p *podsState) waiting() error {
 			late = append(late, name+podReason(r.Last))
 		}
 	}
-	for _, v := range workload.Deleted() {
+	for _, v := range p.demand.variants() {
 		if v.State == workload.Crashing {
 			judge(v.Name, func(pod *corev1.Pod) bool { return cluster.Restarts(pod) > 0 })
 		} else {
 			judge(v.Name, cluster.PodReady)
 		}
 	}
-	for _, survivor := range workload.Survivors() {
-		judge(survivor.Name, cluster.PodReady)
+	if p.demand.survivors {
+		for _, survivor := range workload.Survivors() {
+			judge(survivor.Name, cluster.PodReady)
+		}
 	}
-	for i := range workload.SetSize {
-		judge(fmt.Sprintf("%s-%d", workload.SetName, i), cluster.PodReady)
+	if p.demand.set {
+		for i := range workload.SetSize {
+			judge(fmt.Sprintf("%s-%d", workload.SetName, i), cluster.PodReady)
+		}
 	}
-	if name, ok := p.jobPod(); !ok {
-		late = append(late, "the Job's pod (not made)")
-	} else {
-		judge(name, func(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodSucceeded })
+	if p.demand.job {
+		if name, ok := p.jobPod(); !ok {
+			late = append(late, "the Job's pod (not made)")
+		} else {
+			judge(name, func(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodSucceeded })
+		}
 	}
 	if len(late) == 0 {
 		return nil

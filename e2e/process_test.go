@@ -48,11 +48,17 @@ func (m *fakeVM) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
 			line = "boot script"
 		case strings.HasPrefix(string(script), "# Prints what runs in containers"):
 			line = "probe script"
+		case string(script) == podLogsScript:
+			line = "pod logs script"
 		}
 	}
 	for prefix, answer := range m.answers {
 		if strings.HasPrefix(line, prefix) {
 			res, err := answer(cmd)
+			if errors.Is(err, errEndless) {
+				<-ctx.Done()
+				err = context.Cause(ctx)
+			}
 			if err != nil {
 				err = &run.Error{Where: "fake", Argv: cmd.Argv, Result: res, Err: err}
 			}
@@ -108,8 +114,11 @@ type fakeImageService struct {
 }
 
 func (fakeImageService) ListImages(context.Context, *runtimeapi.ListImagesRequest) (*runtimeapi.ListImagesResponse, error) {
-	return &runtimeapi.ListImagesResponse{}, nil
+	return &runtimeapi.ListImagesResponse{Images: []*runtimeapi.Image{{RepoTags: []string{fakeImage}}}}, nil
 }
+
+// fakeImage is the only one in the fake runtime's store.
+const fakeImage = "registry.k8s.io/pause:3.10.2"
 
 type oneConn struct {
 	conn   chan net.Conn
@@ -137,6 +146,17 @@ func fails(code int, stderr string) func(run.Cmd) (run.Result, error) {
 	}
 }
 
+// follows prints lines and goes on until the run ends.
+func follows(lines ...string) func(run.Cmd) (run.Result, error) {
+	return func(cmd run.Cmd) (run.Result, error) {
+		_, err := io.WriteString(cmd.Stdout, strings.Join(lines, "\n")+"\n")
+		return run.Result{}, errors.Join(err, errEndless)
+	}
+}
+
+// errEndless makes the fake machine wait for the end of the run.
+var errEndless = errors.New("goes on")
+
 // scenarios are whole runs against machines that do not exist.
 func scenarios() map[string]Options {
 	good := map[string]func(run.Cmd) (run.Result, error){
@@ -144,6 +164,8 @@ func scenarios() map[string]Options {
 		"test -x /sbin/apparmor_parser": text(""),
 		"journalctl --boot":             text("containerd started\n"),
 		"systemctl show":                text("KillMode=process\nDelegate=yes\nOOMScoreAdjust=-999\n"),
+		"kubeadm config images list":    text(fakeImage + "\n"),
+		"pod logs script":               text("kube-system_etcd/etcd: ready\n"),
 	}
 	for _, argv := range nodeEvidence() {
 		good[strings.Join(argv, " ")] = text("")
@@ -176,6 +198,14 @@ func scenarios() map[string]Options {
 		// kubeadm init would go on for ever; the first look at the cgroups ends it.
 		"failure A": {LabelFilter: "kubeadm && smoke", boot: boots(&fakeVM{
 			answers: merged(with("kubeadm version", text("v1.34.3\n")), "probe script", text(mismatchProbe))})},
+		// kubeadm would wait ten minutes for a kubelet that exits each ten seconds.
+		"kubelet exits": {LabelFilter: "kubeadm && smoke", boot: boots(&fakeVM{
+			answers: merged(merged(with("kubeadm version", text("v1.34.3\n")), "probe script", text("B\tboot\n")),
+				"journalctl --follow --boot --lines=all --output=short-monotonic --no-hostname --unit", follows(
+					"[   61.0] kubelet[700]: Error: failed to parse kubelet flag: unknown flag: --pod-infra-container-image",
+					"[   72.0] kubelet[712]: Error: failed to parse kubelet flag: unknown flag: --pod-infra-container-image"))})},
+		"image missing": {LabelFilter: "kubeadm && smoke", boot: boots(&fakeVM{
+			answers: merged(with("kubeadm version", text("v1.34.3\n")), "kubeadm config images list", text("registry.k8s.io/etcd:3.7.0-0\n"+fakeImage+"\n"))})},
 		"QEMU killed under a spec": {LabelFilter: "kubeadm && smoke", boot: boots(&fakeVM{
 			answers: with("kubeadm version", fails(255, "connection lost")),
 			gone:    exitcode.Transient(&machine.StateError{State: machine.ErrGuestDied, Cause: "QEMU was killed by signal 9"})})},
@@ -237,6 +267,8 @@ func TestVerdicts(t *testing.T) {
 		"guest died":               {exitcode.Failed, Failed, []string{"it panicked", "blocked boot runs cgroup v2"}},
 		"kubeadm fails":            {exitcode.Failed, Failed, []string{"cannot execute binary file", "blocked kubeadm gets a node that becomes Ready"}},
 		"failure A":                {exitcode.Failed, Failed, []string{"cgroup-driver-mismatch (certain)", "slice:cri-containerd:", "cause: cgroup-driver-mismatch", "blocked kubeadm gets a node"}},
+		"kubelet exits":            {exitcode.Failed, Failed, []string{"kubelet-unknown-flag (certain)", "stopped early", "for the second time: [   72.0]", "blocked kubeadm gets a node"}},
+		"image missing":            {exitcode.Failed, Failed, []string{"image-not-preloaded (certain)", "image registry.k8s.io/etcd:3.7.0-0 that kubeadm needs is not", "blocked kubeadm gets a node"}},
 		"QEMU killed under a spec": {exitcode.Infrastructure, None, []string{"QEMU was killed by signal 9"}},
 		"named specs":              {exitcode.Failed, Failed, []string{"FAILED  boot runs cgroup v2", `"passed": 0`, `"failed": 1`, "cause: kubelet-cgroup-v1"}},
 		"no such spec":             {exitcode.Usage, None, []string{"no spec ran"}},

@@ -89,6 +89,12 @@ type Spec struct {
 	Message string   `json:"message,omitempty"`
 }
 
+// Failed tells whether the spec failed itself: Ginkgo has several words for
+// it. A blocked spec did not run.
+func (s Spec) Failed() bool {
+	return slices.Contains([]string{"failed", "panicked", "timedout", "aborted", "interrupted"}, s.State)
+}
+
 // Cause is a named cause of what failed.
 type Cause struct {
 	ID         string     `json:"id"`

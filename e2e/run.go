@@ -88,11 +88,6 @@ func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Re
 		err = errors.Join(err, s.close())
 	}()
 
-	s.declare()
-	ginkgo.ReportAfterEach(func(report ginkgo.SpecReport) { s.tellSpec(report) })
-	ginkgo.ReportAfterSuite("verdict", func(report ginkgo.Report) { result.add(report) })
-	gomega.RegisterFailHandler(s.fail)
-
 	suiteConfig, reporterConfig := ginkgo.GinkgoConfiguration()
 	suiteConfig.LabelFilter = o.LabelFilter
 	suiteConfig.FocusStrings = o.focus()
@@ -104,6 +99,12 @@ func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Re
 	suiteConfig.GracePeriod = evidenceLimit
 	reporterConfig.JUnitReport = filepath.Join(o.OutputDir, JUnitFile)
 	reporterConfig.JSONReport = filepath.Join(o.OutputDir, ReportFile)
+
+	s.declare()
+	s.learnSelection(ginkgo.PreviewSpecs(suiteName, suiteConfig))
+	ginkgo.ReportAfterEach(func(report ginkgo.SpecReport) { s.tellSpec(report) })
+	ginkgo.ReportAfterSuite("verdict", func(report ginkgo.Report) { result.add(report) })
+	gomega.RegisterFailHandler(s.fail)
 
 	// Ginkgo always writes to its own idea of standard output.
 	defer func(out io.Writer) { formatter.ColorableStdOut = out }(formatter.ColorableStdOut)

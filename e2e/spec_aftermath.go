@@ -10,12 +10,13 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/workload"
 )
 
 // What must be true when everything is over.
 func (s *suite) declareAftermath() {
 	Context("aftermath", Label("aftermath"), func() {
-		It("has no sandbox left of any deleted pod", Label("termination"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(demand{pods: []string{workload.PlainName}}, "has no sandbox left of any deleted pod"), Label("termination"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			w := s.needDeleted(ctx)
 			Eventually(func() ([]string, error) {

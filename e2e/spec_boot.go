@@ -23,7 +23,7 @@ func (s *suite) declareBoot() {
 			Expect(digest).To(Equal(s.expected.SHA256), "the image is not the file that %s describes", s.expected.Source)
 		})
 
-		It("boots under "+first.Title(), Label("smoke"), SpecTimeout(bootLimit), func(ctx SpecContext) {
+		It(bootsUnder(first), Label("smoke"), SpecTimeout(bootLimit), func(ctx SpecContext) {
 			need(ctx, s, s.before)
 			s.needMachine(ctx)
 			facts, _ := s.factsOf(first)
@@ -89,10 +89,13 @@ func (s *suite) declareBoot() {
 	})
 }
 
+// bootsUnder is the text of the spec that boots under a firmware.
+func bootsUnder(f machine.Firmware) string { return "boots under " + f.Title() }
+
 func (s *suite) declareSecondFirmware() {
 	second := s.options.Firmware[1]
-	Context("boot", firmwareLabels(second), func() {
-		It("boots under "+second.Title(), Label("smoke"), SpecTimeout(2*bootLimit), func(ctx SpecContext) {
+	Context("boot", firmwareLabels(second), Label("slow"), func() {
+		It(bootsUnder(second), Label("smoke"), SpecTimeout(2*bootLimit), func(ctx SpecContext) {
 			facts := need(ctx, s, s.second)
 			s.attachJSON("boot-"+string(second)+".json", facts)
 			s.expectFirmware(facts, second)

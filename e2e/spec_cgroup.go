@@ -18,9 +18,9 @@ import (
 func (s *suite) declareCgroups() {
 	Context("cgroup driver", Label("cgroup"), func() {
 		It("is systemd in containerd's effective configuration, for every handler", SpecTimeout(initLimit), func(ctx SpecContext) {
-			m := s.needMachine(ctx)
-			config, text, err := cluster.DumpContainerdConfig(ctx, m)
-			s.attach("containerd-config-dump.toml", []byte(text))
+			s.needMachine(ctx)
+			config, err := s.config.get(ctx)
+			s.attach("containerd-config-dump.toml", []byte(config.text))
 			Expect(err).NotTo(HaveOccurred())
 			for _, h := range config.Handlers {
 				s.notes.add(cause.Config, h.String())

@@ -15,15 +15,16 @@ import (
 )
 
 func (s *suite) declareRestarts() {
+	running := demand{survivors: true}
 	Context("restart", Label("restart"), func() {
-		It("of containerd leaves every container's processes alive", SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(running, "of containerd leaves every container's processes alive"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			s.judgeRestart(ctx, p, "containerd", func(ctx context.Context) error {
 				_, err := p.cri.Version(ctx)
 				return err
 			})
 		})
-		It("of the kubelet leaves every container's processes alive", SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(running, "of the kubelet leaves every container's processes alive"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			s.judgeRestart(ctx, p, "kubelet", p.kubeletHealthy)
 		})
@@ -34,7 +35,7 @@ func (s *suite) declareRestarts() {
 // PID and start time, and the identities of the system's pods.
 func (s *suite) judgeRestart(ctx SpecContext, p *podsState, unit string, ready func(context.Context) error) {
 	GinkgoHelper()
-	Expect(p.settled(ctx)).To(Succeed())
+	Expect(s.settled(ctx, p.clusterState)).To(Succeed())
 	identities, err := p.identities(ctx)
 	Expect(err).NotTo(HaveOccurred())
 	before, err := cluster.Probe(ctx, p.node)
@@ -68,7 +69,7 @@ func (s *suite) judgeRestart(ctx SpecContext, p *podsState, unit string, ready f
 		}
 		return identities.Changes(now), nil
 	}).WithContext(ctx).WithTimeout(settleLimit).WithPolling(soakInterval / 2).Should(BeEmpty())
-	Expect(p.settled(ctx)).To(Succeed())
+	Expect(s.settled(ctx, p.clusterState)).To(Succeed())
 	Eventually(p.askByIP).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
 }
 

@@ -17,18 +17,19 @@ import (
 )
 
 func (s *suite) declareService() {
+	service := demand{survivors: true}
 	Context("kube-proxy", Label("kube-proxy"), func() {
-		It("makes a Service answer through its cluster IP from a pod", Label("smoke"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(service, "makes a Service answer through its cluster IP from a pod"), Label("smoke"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			Eventually(p.askByIP).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
 		})
 
-		It("makes a Service answer by its DNS name", Label("dns", "smoke"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(service, "makes a Service answer by its DNS name"), Label("dns", "smoke"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			Eventually(p.askByName).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
 		})
 
-		It("is not in the way of a port of the host", Label("cni"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(service, "is not in the way of a port of the host"), Label("cni"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			Eventually(p.askByHostPort).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
 		})

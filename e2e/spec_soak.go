@@ -20,8 +20,8 @@ func (s *suite) declareSoak() {
 		It("stays up, and the control plane with it, over "+s.options.Soak.String(), Label("soak", "slow"),
 			SpecTimeout(s.options.Soak+podsLimit), func(ctx SpecContext) {
 				c := s.needCluster(ctx)
-				Expect(c.settled(ctx)).To(Succeed())
-				if len(s.options.Firmware) > 1 && s.options.selected("boot", string(s.options.Firmware[1])) {
+				Expect(s.settled(ctx, c)).To(Succeed())
+				if len(s.options.Firmware) > 1 && s.selected[bootsUnder(s.options.Firmware[1])] {
 					s.startSecond() // it has the time now
 				}
 				before, err := c.identities(ctx)
@@ -83,7 +83,7 @@ func (s *suite) declareSoak() {
 			Expect(len(again)).To(BeNumerically("<", 2), "sandboxes that were made again:\n%s", list(again))
 		})
 
-		It("serves its Service still", SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(demand{survivors: true}, "serves its Service still"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			Eventually(p.askByIP).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).ShouldNot(BeEmpty())
 		})

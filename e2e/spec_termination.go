@@ -18,13 +18,14 @@ import (
 // All pods are deleted at once and watched; the specs judge what was seen. So
 // a dozen ways of ending cost the time of one.
 func (s *suite) declareTermination() {
+	plain := demand{pods: []string{workload.PlainName}}
 	Context("pod termination", Label("termination"), func() {
 		for _, v := range workload.Variants() {
 			labels := Label("termination")
-			if v.Name == "trap" || v.Name == "ignore" {
+			if v.Name == workload.PlainName || v.Name == "ignore" {
 				labels = Label("smoke")
 			}
-			It("ends a pod "+v.Title, labels, SpecTimeout(podsLimit), func(ctx SpecContext) {
+			It(s.needing(demand{pods: []string{v.Name}}, "ends a pod "+v.Title), labels, SpecTimeout(podsLimit), func(ctx SpecContext) {
 				p := s.needPods(ctx)
 				if v.Confined {
 					Expect(s.labelProblems(p.state, v.Name, p.uids[v.Name])).To(BeEmpty(), "without this label the pod's end proves nothing")
@@ -37,7 +38,7 @@ func (s *suite) declareTermination() {
 			})
 		}
 
-		It("removes a finished Job and its pod", SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(demand{job: true}, "removes a finished Job and its pod"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			w := s.needDeleted(ctx)
 			name, _ := p.jobPod()
@@ -46,14 +47,14 @@ func (s *suite) declareTermination() {
 			Expect(w.markers[workload.JobName]["main"]).To(Equal([]string{"DONE"}), "the marker of the Job's pod")
 		})
 
-		It("restarts a StatefulSet pod by pod", SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(demand{set: true}, "restarts a StatefulSet pod by pod"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			s.needPods(ctx)
 			w := s.needDeleted(ctx)
 			s.measure("statefulset-restart-seconds", roundSeconds(w.rollTime))
 			Expect(w.rolled).NotTo(HaveOccurred())
 		})
 
-		It(fmt.Sprintf("ends %d pods at once", workload.BatchSize), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(wholeWave(), fmt.Sprintf("ends %d pods at once", workload.BatchSize)), Label("slow"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			w := s.needDeleted(ctx)
 			Expect(len(w.outcomes)).To(BeNumerically(">=", workload.BatchSize), "pods that were deleted at once")
@@ -70,7 +71,7 @@ func (s *suite) declareTermination() {
 			Expect(problems).To(BeEmpty(), s.early(w))
 		})
 
-		It("never fails to kill a pod", SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(plain, "never fails to kill a pod"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			s.needDeleted(ctx)
 			s.noteEvents(p.clusterState)
@@ -88,7 +89,7 @@ func (s *suite) declareTermination() {
 			Expect(failed).To(BeEmpty())
 		})
 
-		It("never has AppArmor deny a container anything", Label("apparmor"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(plain, "never has AppArmor deny a container anything"), Label("apparmor"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			s.needDeleted(ctx)
 			Expect(s.notes.containerDenials()).To(BeEmpty())
 		})

@@ -23,17 +23,22 @@ type stage[T any] struct {
 	reported string // the spec that failed because of err
 }
 
+// get runs the stage if nothing has, and returns what it made.
+func (st *stage[T]) get(ctx context.Context) (T, error) {
+	if !st.done {
+		st.value, st.err = st.do(ctx)
+		st.done = true
+	}
+	return st.value, st.err
+}
+
 // need returns what a stage made. When the stage failed, the first spec that
 // needs it fails and tells why; the others are skipped, naming that spec, so
 // that one fault is one failure and still nothing passes vacuously.
 func need[T any](ctx ginkgo.SpecContext, s *suite, st *stage[T]) T {
 	ginkgo.GinkgoHelper()
-	if !st.done {
-		st.value, st.err = st.do(ctx)
-		st.done = true
-	}
-	if st.err == nil {
-		return st.value
+	if value, err := st.get(ctx); err == nil {
+		return value
 	}
 	s.abortIfInfrastructure(st.err)
 	if st.reported == "" {

@@ -27,10 +27,12 @@ type clusterState struct {
 	recorder *cluster.Recorder
 	version  string // of kubeadm
 	images   []cluster.Image
-	output   string // of kubeadm init
+	required []string // images that kubeadm asks for
+	output   string   // of kubeadm init
 	warnings []cluster.Preflight
 	finished time.Time
 	limits   thresholds
+	made     chan error // how making the test pods went; nil if none are wanted
 }
 
 const systemNamespace = "kube-system"
@@ -62,10 +64,18 @@ func (s *suite) startCluster(ctx context.Context) (*clusterState, error) {
 		s.notes.add(cause.Fact, err.Error())
 		return nil, err
 	}
+	if c.required, err = cluster.RequiredImages(ctx, m, c.version); err != nil {
+		return nil, err
+	}
+	if problems := s.judgeImages(ctx, c); len(problems) > 0 && !s.options.Witness {
+		return nil, &oracleError{problems}
+	}
 
 	done := s.progress.step("kubeadm init %s", c.version)
 	begin := time.Now()
-	initCtx, cancel := context.WithCancelCause(ctx)
+	hopeful, stop := s.whileHopeful(ctx)
+	defer stop()
+	initCtx, cancel := context.WithCancelCause(hopeful)
 	defer cancel(nil)
 	var group errgroup.Group
 	group.Go(func() error { return s.watchFirstContainers(initCtx, cancel, m, begin) })
@@ -104,7 +114,55 @@ func (s *suite) startCluster(ctx context.Context) (*clusterState, error) {
 		return nil, err
 	}
 	s.watchers.Go(func() { c.recorder.Follow(s.ctx, c.client) })
+	if !s.demand.empty() {
+		// They start while CoreDNS does, which mostly waits for others.
+		c.made = make(chan error, 1)
+		s.watchers.Go(func() {
+			ctx, cancel := context.WithTimeout(s.ctx, podsLimit)
+			defer cancel()
+			c.made <- c.createPods(ctx, s.demand)
+		})
+	}
 	return c, nil
+}
+
+// judgeImages returns what keeps this machine, which reaches no registry, from
+// starting any pod of the control plane.
+func (s *suite) judgeImages(ctx context.Context, c *clusterState) []string {
+	var there []string
+	for _, image := range c.images {
+		there = append(there, image.Names...)
+	}
+	var problems []string
+	for _, name := range c.required {
+		if !slices.Contains(there, name) {
+			problems = append(problems, fmt.Sprintf("image %s that kubeadm needs is not in the runtime's store", name))
+		}
+	}
+	// A configuration that cannot be read is for its own spec to report.
+	if config, err := s.config.get(ctx); err == nil && config.SandboxImage != "" && !strings.Contains(config.SandboxImage, "@") && !slices.Contains(there, config.SandboxImage) {
+		problems = append(problems, fmt.Sprintf("containerd's sandbox image %s is not in the runtime's store", config.SandboxImage))
+	}
+	for _, p := range problems {
+		s.notes.add(cause.Fact, p)
+	}
+	return problems
+}
+
+// containerdConfig is containerd's effective configuration, parsed and as
+// containerd printed it.
+type containerdConfig struct {
+	cluster.ContainerdConfig
+	text string
+}
+
+func (s *suite) readContainerdConfig(ctx context.Context) (containerdConfig, error) {
+	m := s.primary.value
+	if m == nil {
+		return containerdConfig{}, errors.New("no machine")
+	}
+	config, text, err := cluster.DumpContainerdConfig(ctx, m)
+	return containerdConfig{config, text}, err
 }
 
 // watchFirstContainers looks at cgroups until containers of the control plane
@@ -159,8 +217,11 @@ func (s *suite) noteCgroups(state cluster.NodeState) {
 
 // settled waits until the node and CoreDNS are ready: times measured while a
 // cluster still starts say nothing about the image.
-func (c *clusterState) settled(ctx context.Context) error {
-	return c.recorder.Wait(ctx, func() error {
+func (s *suite) settled(ctx context.Context, c *clusterState) error {
+	hopeful, stop := s.whileHopeful(ctx)
+	defer stop()
+	go s.followCrashes(hopeful, c)
+	err := c.recorder.Wait(hopeful, func() error {
 		var waiting []string
 		dns := 0
 		for _, p := range c.recorder.Pods() {
@@ -183,6 +244,29 @@ func (c *clusterState) settled(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err == nil {
+		s.notes.up()
+	}
+	return err
+}
+
+// followCrashes notes the logs of the system's pods while one of them crashes
+// and is waited for: why CoreDNS exits, only its own log says.
+func (s *suite) followCrashes(ctx context.Context, c *clusterState) {
+	ticker := time.NewTicker(oracleInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if slices.ContainsFunc(c.recorder.Pods(), func(p cluster.PodRecord) bool {
+			return p.Namespace == systemNamespace && p.Gone.IsZero() && !cluster.PodReady(p.Last) && cluster.Restarts(p.Last) > 0
+		}) {
+			s.notePodLogs(ctx, c.node)
+		}
+	}
 }
 
 // podReason says why a pod is not what it should be, as far as it says so.

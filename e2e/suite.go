@@ -24,10 +24,15 @@ type suite struct {
 	notes    *notes
 	progress *progress
 
+	demands  map[string]demand // by the text of the spec
+	demand   demand            // of the specs that run
+	selected map[string]bool   // texts of the specs that run
+
 	before  *stage[string] // the image's digest before anything ran
 	primary *stage[vm]
 	second  *stage[bootFacts]
 	cluster *stage[*clusterState]
+	config  *stage[containerdConfig]
 	pods    *stage[*podsState]
 	deleted *stage[*wave]
 
@@ -50,7 +55,8 @@ func newSuite(ctx context.Context, o Options, e expectation) *suite {
 	s := &suite{
 		ctx: ctx, options: o, expected: e, notes: newNotes(), progress: newProgress(o.Progress),
 		secondResult: make(chan secondBoot, 1),
-		ended:        map[vm]bool{}, facts: map[machine.Firmware]bootFacts{}, causes: map[string]cause.Finding{}, measured: map[string]float64{},
+		demands:      map[string]demand{}, selected: map[string]bool{},
+		ended: map[vm]bool{}, facts: map[machine.Firmware]bootFacts{}, causes: map[string]cause.Finding{}, measured: map[string]float64{},
 	}
 	s.before = &stage[string]{name: "computing the image's digest", do: func(ctx context.Context) (string, error) {
 		return machine.Digest(ctx, o.Image)
@@ -60,6 +66,7 @@ func newSuite(ctx context.Context, o Options, e expectation) *suite {
 		s.second = &stage[bootFacts]{name: "booting the image under " + string(o.Firmware[1]), do: s.bootSecond}
 	}
 	s.cluster = &stage[*clusterState]{name: "kubeadm init", do: s.startCluster}
+	s.config = &stage[containerdConfig]{name: "reading containerd's effective configuration", do: s.readContainerdConfig}
 	s.pods = &stage[*podsState]{name: "starting the test pods", do: s.startPods}
 	s.deleted = &stage[*wave]{name: "deleting the test pods", do: s.deletePods}
 	return s
@@ -144,7 +151,8 @@ func (s *suite) bootPrimary(ctx context.Context) (vm, error) {
 	if err := quieten(ctx, m); err != nil {
 		return nil, err
 	}
-	s.watchers.Go(func() { s.followKernel(m) })
+	s.watchers.Go(func() { s.follow(m, cause.Kernel, "_TRANSPORT=kernel", "_TRANSPORT=audit") })
+	s.watchers.Go(func() { s.follow(m, cause.Journal, "--unit=containerd", "--unit=kubelet") })
 	return m, nil
 }
 
@@ -195,15 +203,14 @@ func (s *suite) bootSecond(ctx context.Context) (bootFacts, error) {
 	}
 }
 
-// followKernel notes the kernel's and the audit's messages as they come, over
-// reboots, until the run or the machine ends.
-func (s *suite) followKernel(m vm) {
+// follow notes what the journal has of some origin as it comes, over reboots,
+// until the run or the machine ends.
+func (s *suite) follow(m vm, source cause.Source, match ...string) {
 	for s.ctx.Err() == nil && m.Err() == nil {
 		// Its end is a reboot or the end of the run; both are handled here.
 		_, _ = m.Run(s.ctx, run.Cmd{
-			Argv: []string{"journalctl", "--follow", "--boot", "--lines=all", "--output=short-monotonic", "--no-hostname",
-				"_TRANSPORT=kernel", "_TRANSPORT=audit"},
-			Stdout: s.notes.writer(cause.Kernel),
+			Argv:   append([]string{"journalctl", "--follow", "--boot", "--lines=all", "--output=short-monotonic", "--no-hostname"}, match...),
+			Stdout: s.notes.writer(source),
 		})
 		select {
 		case <-s.ctx.Done():

@@ -53,10 +53,8 @@ func (s *suite) deletePods(ctx context.Context) (*wave, error) {
 	if p == nil {
 		return nil, errors.New("no test pods")
 	}
-	variants := workload.Deleted()
+	variants := p.demand.variants()
 	w := p.newWave(variants)
-	jobPod, _ := p.jobPod()
-	w.outcomes[jobPod] = p.newOutcome(jobPod)
 
 	for _, v := range variants {
 		if v.Exec {
@@ -70,25 +68,39 @@ func (s *suite) deletePods(ctx context.Context) (*wave, error) {
 	rollCtx, stopRolling := context.WithCancelCause(ctx)
 	defer stopRolling(nil)
 	var rolling sync.WaitGroup
-	rolling.Go(func() {
-		begin := time.Now()
-		w.rolled = p.restartSet(rollCtx)
-		w.rollTime = time.Since(begin)
-	})
-	background := metav1.DeletePropagationBackground
-	w.outcomes[jobPod].requested = time.Now()
-	err := insist(ctx, func() error {
-		return p.client.BatchV1().Jobs(workload.Namespace).Delete(ctx, workload.JobName, metav1.DeleteOptions{PropagationPolicy: &background})
-	}, apierrors.IsNotFound)
-	if err != nil {
-		return nil, fmt.Errorf("deleting the Job: %w", err)
+	if p.demand.set {
+		rolling.Go(func() {
+			begin := time.Now()
+			w.rolled = p.restartSet(rollCtx)
+			w.rollTime = time.Since(begin)
+		})
 	}
-	err = s.deleteAndWait(ctx, p, w, variants, p.limits.slack)
+	if p.demand.job {
+		if err := p.deleteJob(ctx, w); err != nil {
+			return nil, err
+		}
+	}
+	err := s.deleteAndWait(ctx, p, w, variants, p.limits.slack)
 	if w.stopped != nil {
 		stopRolling(w.stopped)
 	}
 	rolling.Wait()
 	return w, err
+}
+
+// deleteJob deletes the Job, and with it its finished pod.
+func (p *podsState) deleteJob(ctx context.Context, w *wave) error {
+	name, _ := p.jobPod()
+	w.outcomes[name] = p.newOutcome(name)
+	background := metav1.DeletePropagationBackground
+	w.outcomes[name].requested = time.Now()
+	err := insist(ctx, func() error {
+		return p.client.BatchV1().Jobs(workload.Namespace).Delete(ctx, workload.JobName, metav1.DeleteOptions{PropagationPolicy: &background})
+	}, apierrors.IsNotFound)
+	if err != nil {
+		return fmt.Errorf("deleting the Job: %w", err)
+	}
+	return nil
 }
 
 func (p *podsState) newWave(variants []workload.Variant) *wave {

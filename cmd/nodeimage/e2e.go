@@ -9,6 +9,8 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/repeat"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
@@ -17,6 +19,7 @@ func newE2E() *cobra.Command {
 	var opts e2e.Options
 	var profile string
 	var verbose bool
+	var runs int
 	var firmware []string
 	accel := newFormat(string(machine.AccelAuto), string(machine.AccelKVM), string(machine.AccelTCG))
 	format := newFormat("text", "json")
@@ -29,7 +32,11 @@ and confirm that kube-proxy stays up and that pods terminate cleanly.
 IMAGE is only read; its sha256 is compared before and after. DIR gets junit.xml,
 report.json, summary.json, the console and the journals, and when a spec failed
 bundle.tar.zst with all of it, secrets redacted, for 'nodeimage diagnose'. KVM is used where it is
-proven to run a guest.`,
+proven to run a guest.
+
+With --repeat DIR gets a directory for each run, repeat.json and repeat.md. A
+run that is there already, with a verdict on the same image by the same specs,
+counts, so that a series that was interrupted goes on.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.Image = args[0]
@@ -46,6 +53,9 @@ proven to run a guest.`,
 				if opts.Profile, err = profiles.Load(profile); err != nil {
 					return err
 				}
+			}
+			if runs > 1 {
+				return repeatE2E(cmd, opts, profile, runs, format.value)
 			}
 			result, err := e2e.Run(cmd.Context(), opts)
 			if err != nil {
@@ -76,7 +86,30 @@ proven to run a guest.`,
 	cmd.Flags().IntVar(&opts.MemoryMiB, "memory", 4096, "memory in MiB")
 	cmd.Flags().BoolVar(&opts.Witness, "witness", false, "let a proven fault go on and show itself, for the report")
 	cmd.Flags().BoolVar(&opts.FailFast, "fail-fast", false, "stop at the first failure")
+	cmd.Flags().IntVar(&runs, "repeat", 1, "run the suite this many times, each in its own process and directory, and sum up")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print Ginkgo's own report as it goes")
 	cmd.Flags().Var(format, "format", fmt.Sprintf("how to print the result: %s", format.Type()))
 	return cmd
+}
+
+func repeatE2E(cmd *cobra.Command, opts e2e.Options, profile string, runs int, format string) error {
+	suite, err := ownSuite(profile)
+	if err != nil {
+		return err
+	}
+	ui := console.New(cmd.ErrOrStderr())
+	report, err := repeat.Runner{Suite: suite, Options: opts, Runs: runs, Done: func(r repeat.Run) {
+		ui.Sayf("%s: %s in %.0fs", r.Dir, r.Verdict, r.Seconds)
+	}}.Run(cmd.Context())
+	if err != nil {
+		return err
+	}
+	write := report.WriteText
+	if format == "json" {
+		write = report.WriteJSON
+	}
+	if err := write(cmd.OutOrStdout()); err != nil {
+		return fmt.Errorf("printing the report: %w", err)
+	}
+	return report.Err()
 }

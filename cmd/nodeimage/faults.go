@@ -6,14 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/child"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/faults"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/faults/booted"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
@@ -32,7 +33,7 @@ func newFaults() *cobra.Command {
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newFaultsList(), newFaultsRun())
+	cmd.AddCommand(newFaultsList(), newFaultsRun(), newFaultsReport())
 	return cmd
 }
 
@@ -102,7 +103,7 @@ func newFaultsRun() *cobra.Command {
 	var r faultsRun
 	stage := newFormat(string(faults.StageValidate), string(faults.StageE2E))
 	accel := newFormat(string(machine.AccelAuto), string(machine.AccelKVM), string(machine.AccelTCG))
-	format := newFormat("text", "json")
+	format := newFormat("text", "json", "markdown")
 	cmd := &cobra.Command{
 		Use:   "run [ID...]",
 		Short: "Put faults into a good image and see that each is caught as it declares",
@@ -115,7 +116,7 @@ memory, and the unchanged image is judged first and must pass. At the stage e2e
 an image with the change is made and booted, and only the specs run that must
 see it; --witness lets the fault go on until it shows itself.
 
-DIR gets faults.json, and for each booted fault a directory with its evidence.
+DIR gets faults.json and faults.md, and for each booted fault a directory with its evidence.
 
 Exit codes: 0 all as declared; 1 a fault was not caught, or caught otherwise, or
 a good image is called bad; 2 bad input; 75 there is no verdict.`,
@@ -127,17 +128,12 @@ a good image is called bad; 2 bad input; 75 there is no verdict.`,
 				return noVerdict
 			}
 			if r.output != "" {
-				if err := report.Save(filepath.Join(r.output, "faults.json")); err != nil {
+				if err := report.Save(r.output); err != nil {
 					return err
 				}
 			}
-			out := cmd.OutOrStdout()
-			write := report.WriteText
-			if format.value == "json" {
-				write = report.WriteJSON
-			}
-			if err := write(out); err != nil {
-				return fmt.Errorf("printing the report: %w", err)
+			if err := printFaults(cmd.OutOrStdout(), report, format.value); err != nil {
+				return err
 			}
 			if noVerdict != nil {
 				return noVerdict
@@ -149,11 +145,49 @@ a good image is called bad; 2 bad input; 75 there is no verdict.`,
 	cmd.Flags().Var(stage, "stage", "where to judge")
 	cmd.Flags().StringVar(&r.image, "image", "", "the good image (qcow2 or raw; at the stage validate anything that can be validated)")
 	cmd.Flags().StringVar(&r.profile, "profile", profiles.Names()[0], "profile the image was made from: its components are what faults swap")
-	cmd.Flags().StringVarP(&r.output, "output", "o", "", "directory for faults.json and the evidence (needed for the stage e2e)")
+	cmd.Flags().StringVarP(&r.output, "output", "o", "", "directory for faults.json, faults.md and the evidence (needed for the stage e2e)")
 	cmd.Flags().BoolVar(&r.witness, "witness", false, "at the stage e2e, let a proven fault go on and show itself")
 	cmd.Flags().Var(accel, "accel", "accelerator for the stage e2e")
 	cmd.Flags().Var(format, "format", "how to print the report")
 	return cmd
+}
+
+func newFaultsReport() *cobra.Command {
+	format := newFormat("text", "json", "markdown")
+	cmd := &cobra.Command{
+		Use:   "report FAULTS.JSON...",
+		Short: "Put the reports of several runs over faults into one table",
+		Long: `Put the reports of several runs over faults into one table. Of two runs of one
+fault at one stage, the one that is named later counts.
+
+Exit codes: 0 all as declared; 1 a fault was not caught, or caught otherwise, or
+a good image is called bad; 2 bad input.`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var all faults.Report
+			for _, path := range args {
+				r, err := faults.ReadReport(path)
+				if err != nil {
+					return err
+				}
+				all.Merge(r)
+			}
+			if err := printFaults(cmd.OutOrStdout(), all, format.value); err != nil {
+				return err
+			}
+			return all.Err()
+		},
+	}
+	cmd.Flags().Var(format, "format", "how to print the report")
+	return cmd
+}
+
+func printFaults(out io.Writer, report faults.Report, format string) error {
+	write := map[string]func(io.Writer) error{"text": report.WriteText, "json": report.WriteJSON, "markdown": report.WriteMarkdown}[format]
+	if err := write(out); err != nil {
+		return fmt.Errorf("printing the report: %w", err)
+	}
+	return nil
 }
 
 // check reports everything that is wrong with the request at once.
@@ -231,12 +265,21 @@ func (r faultsRun) run(cmd *cobra.Command, ids []string) (report faults.Report, 
 }
 
 func (r faultsRun) boot(ctx context.Context, runner booted.Runner, all []faults.Fault) (faults.Report, error) {
+	suite, err := ownSuite(r.profile)
+	if err != nil {
+		return faults.Report{}, err
+	}
+	runner.Suite = suite
+	return runner.Run(ctx, all)
+}
+
+// ownSuite runs the suite by this very program.
+func ownSuite(profile string) (child.Suite, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return faults.Report{}, exitcode.Transient(fmt.Errorf("finding this program: %w", err))
+		return nil, exitcode.Transient(fmt.Errorf("finding this program: %w", err))
 	}
-	runner.Suite = booted.InProcess(self, r.profile)
-	return runner.Run(ctx, all)
+	return child.Process(self, profile), nil
 }
 
 func openStore() (*store.Store, error) {

@@ -8,9 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e"
-	"github.com/nodeimage/packer-plugin-nodeimage/e2e/faults/booted"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/child"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 )
@@ -69,8 +70,9 @@ func TestFaultsRunRefuses(t *testing.T) {
 // takes for the same options.
 func TestSuiteArguments(t *testing.T) {
 	t.Parallel()
-	args := booted.Args(e2e.Options{Image: "i.qcow2", OutputDir: "o", LabelFilter: "!soak", Specs: []string{"boots, under", "-x"},
-		Firmware: []machine.Firmware{machine.UEFI}, Accel: machine.AccelTCG, Witness: true, FailFast: true}, "debian-13")
+	args := child.Args(e2e.Options{Image: "i.qcow2", OutputDir: "o", LabelFilter: "!soak", Specs: []string{"boots, under", "-x"},
+		Firmware: []machine.Firmware{machine.UEFI}, Accel: machine.AccelTCG, Witness: true, FailFast: true,
+		Soak: time.Minute, Slack: 7 * time.Second, CPUs: 3, MemoryMiB: 2048}, "debian-13")
 	cmd, _, err := newRoot(nil, nil).Find(args[:1])
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +82,7 @@ func TestSuiteArguments(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"output": "o", "label-filter": "!soak", "spec": `["boots, under",-x]`, "firmware": "[uefi]", "accel": "tcg", "witness": "true", "fail-fast": "true", "profile": "debian-13", "format": "json",
+		"soak": "1m0s", "slack": "7s", "cpus": "3", "memory": "2048",
 	} {
 		if got := cmd.Flag(name).Value.String(); got != want {
 			t.Errorf("--%s is %q, want %q", name, got, want)

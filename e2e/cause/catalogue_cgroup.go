@@ -26,6 +26,7 @@ func cgroupCauses() []Cause {
 			See:   []string{"kubernetes#110177", "kubernetes#137695", "containerd#4857"},
 			TellApart: "look at a container's /proc/PID/cgroup: a literal `.slice:cri-containerd:` in it proves this cause; " +
 				"containerd restarting in the journal at that moment points to the runtime instead",
+			Fatal: 3,
 			Symptoms: []Symptom{
 				symptom(Cgroup, Certain, `\.slice:cri-containerd:[0-9a-f]+`),
 				symptom(Event, Certain, `expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups`),
@@ -59,6 +60,7 @@ func cgroupCauses() []Cause {
 			Title: "the node booted with cgroup v1",
 			Fix:   "drop systemd.unified_cgroup_hierarchy=0 and systemd.legacy_systemd_cgroup_controller from the kernel command line",
 			See:   []string{"kubernetes/enhancements#5573"},
+			Fatal: 2,
 			Symptoms: []Symptom{
 				symptom(Journal, Certain, `kubelet is configured to not run on a host using cgroup v1`),
 				symptom(Fact, Certain, `/sys/fs/cgroup is (tmpfs|cgroupfs?), not cgroup2fs`),

@@ -6,6 +6,7 @@ func hostCauses() []Cause {
 			ID:    "swap-enabled",
 			Title: "swap is on",
 			Fix:   "remove swap from fstab, mask *.swap units and zram generators",
+			Fatal: 3,
 			Symptoms: []Symptom{
 				symptom(Journal, Certain, `running with swap on is not supported`),
 				symptom(Fact, Certain, `/proc/swaps lists`),
@@ -35,7 +36,9 @@ func hostCauses() []Cause {
 			Title: "pods inherit the systemd-resolved stub, so CoreDNS forwards to itself",
 			Fix:   "point the kubelet's resolvConf at /run/systemd/resolve/resolv.conf and let systemd-resolved run",
 			See:   []string{"coredns#2087"},
+			Fatal: 1,
 			Symptoms: []Symptom{
+				symptom(Pod, Certain, `plugin/loop: Loop \(`),
 				symptom(Journal, Certain, `plugin/loop: Loop \(`),
 				symptom(Event, Certain, `plugin/loop: Loop \(`),
 			},

@@ -7,6 +7,7 @@ func runtimeCauses() []Cause {
 			Title: "containerd's CRI plugin is disabled",
 			Fix:   `remove "cri" from disabled_plugins in /etc/containerd/config.toml (Docker's package ships it so) and restart containerd`,
 			See:   []string{"containerd#14121"},
+			Fatal: 3,
 			Symptoms: []Symptom{
 				symptom(Journal, Certain, `unknown service runtime\.v1\.RuntimeService`),
 				symptom(Kubeadm, Certain, `unknown service runtime\.v1\.RuntimeService`),
@@ -19,6 +20,7 @@ func runtimeCauses() []Cause {
 			Title: "containerd's config.toml has a version that the installed binary does not read",
 			Fix:   "write config version 2 for containerd 1.x, 3 for 2.0 to 2.2, 4 from 2.3",
 			See:   []string{"containerd RELEASES.md"},
+			Fatal: 2,
 			Symptoms: []Symptom{
 				symptom(Journal, Certain, `containerd config version .\d+. is not supported, the max version is`),
 				symptom(Journal, Certain, `expected containerd config version equal to or less than`),
@@ -37,6 +39,7 @@ func runtimeCauses() []Cause {
 			ID:    "runc-without-seccomp",
 			Title: "runc was built without seccomp, so no container starts",
 			Fix:   "build runc with the seccomp build tag and install libseccomp; `runc --version` then prints a libseccomp line",
+			Fatal: 2,
 			Symptoms: []Symptom{
 				symptom(Event, Certain, `seccomp: config provided but seccomp not supported`),
 				symptom(Journal, Certain, `seccomp: config provided but seccomp not supported`),
@@ -46,16 +49,20 @@ func runtimeCauses() []Cause {
 			ID:    "sandbox-image-mismatch",
 			Title: "containerd asks for a pause image that is not the preloaded one",
 			Fix:   "set containerd's sandbox image to the pause image of `kubeadm config images list` and preload that",
+			Fatal: 3,
 			Symptoms: []Symptom{
+				symptom(Fact, Certain, `containerd's sandbox image .* is not `),
 				symptom(Event, Certain, `failed to (get|pull) (sandbox )?image ".*pause`),
-				symptom(Journal, Certain, `failed to (get|pull) (sandbox )?image \\?".*pause`),
+				symptom(Journal, Certain, `failed to (get|pull) (sandbox )?image \\*".*pause`),
 			},
 		},
 		{
 			ID:    "image-not-preloaded",
 			Title: "a container image that the cluster needs is not in the node image",
 			Fix:   "preload every image of `kubeadm config images list` into containerd's k8s.io namespace at build time",
+			Fatal: 3,
 			Symptoms: []Symptom{
+				symptom(Fact, Certain, `image .* that kubeadm needs is not in the runtime's store`),
 				symptom(Event, Certain, `ErrImageNeverPull`),
 				symptom(Event, Certain, `Container image ".*" is not present with pull policy of Never`),
 				// Without an API server there are no events: of the control plane's own images.
@@ -68,6 +75,7 @@ func runtimeCauses() []Cause {
 			ID:    "cni-plugin-missing",
 			Title: "containerd looks for CNI plugins where they are not",
 			Fix:   "install bridge, host-local, loopback and portmap into the directory that containerd's CNI bin_dirs names (/opt/cni/bin)",
+			Fatal: 3,
 			Symptoms: []Symptom{
 				symptom(Event, Certain, `failed to find plugin "[^"]+" in path`),
 				symptom(Journal, Certain, `failed to find plugin \\?"[^"\\]+\\?" in path`),
@@ -87,6 +95,7 @@ func runtimeCauses() []Cause {
 			ID:    "kubelet-unknown-flag",
 			Title: "the kubelet is started with a flag that it no longer knows",
 			Fix:   "remove the flag from /etc/default/kubelet, kubeadm-flags.env and unit drop-ins (--pod-infra-container-image went away in 1.35, the cAdvisor flags in 1.37)",
+			Fatal: 2,
 			Symptoms: []Symptom{
 				symptom(Journal, Certain, `failed to parse kubelet flag: unknown flag`),
 				symptom(Journal, Likely, `kubelet.*unknown flag: --`),

@@ -22,6 +22,7 @@ const (
 	Console Source = "console" // serial console of the machine
 	Kernel  Source = "kernel"  // kernel log and audit records
 	Journal Source = "journal" // units' logs: containerd, kubelet, …
+	Pod     Source = "pod"     // logs of pods' containers
 	Event   Source = "event"   // Kubernetes events, "namespace/pod Reason: message"
 	Cgroup  Source = "cgroup"  // cgroup paths of containers, relative to /sys/fs/cgroup
 	Config  Source = "config"  // effective configuration, "key = value"
@@ -66,7 +67,22 @@ type Cause struct {
 	// TellApart says what would separate this cause from others that show
 	// the same symptoms; printed only while there is doubt.
 	TellApart string
-	Symptoms  []Symptom
+	// Fatal is how many lines that are certain of this cause prove that no
+	// cluster comes up on the node, so that waiting longer is pointless: one
+	// line may be a moment's bad luck, a restart loop is not. 0: never.
+	Fatal    int
+	Symptoms []Symptom
+}
+
+// confidence is how surely a line points to the cause, 0 if it does not.
+func (c Cause) confidence(line Line) Confidence {
+	best := Confidence(0)
+	for _, s := range c.Symptoms {
+		if s.Source == line.Source && s.Confidence > best && s.Pattern.MatchString(line.Text) {
+			best = s.Confidence
+		}
+	}
+	return best
 }
 
 // Line is one line of evidence.
@@ -91,12 +107,7 @@ func Diagnose(catalogue []Cause, lines []Line) []Finding {
 	for _, c := range catalogue {
 		f := Finding{Cause: c}
 		for _, line := range lines {
-			best := Confidence(0)
-			for _, s := range c.Symptoms {
-				if s.Source == line.Source && s.Confidence > best && s.Pattern.MatchString(line.Text) {
-					best = s.Confidence
-				}
-			}
+			best := c.confidence(line)
 			if best == 0 {
 				continue
 			}

@@ -2,7 +2,6 @@ package faults
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,17 +109,17 @@ func TestOffline(t *testing.T) {
 			t.Errorf("the table lacks %q:\n%s", want, &text)
 		}
 	}
-	file := filepath.Join(t.TempDir(), "faults.json")
-	if err := report.Save(file); err != nil {
+	dir := t.TempDir()
+	if err := report.Save(dir); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var back Report
-	if err := json.Unmarshal(data, &back); err != nil || len(back.Results) != 3 || back.Schema != ResultSchema {
+	back, err := ReadReport(filepath.Join(dir, JSONFile))
+	if err != nil || len(back.Results) != 3 || back.Schema != ResultSchema {
 		t.Errorf("read back %+v, %v", back, err)
+	}
+	markdown, err := os.ReadFile(filepath.Join(dir, MarkdownFile))
+	if err != nil || !strings.Contains(string(markdown), "| harmless | validate | NO |") {
+		t.Errorf("%v\n%s", err, markdown)
 	}
 	if _, err := (Offline{Target: image}).Run(t.Context(), []Fault{misfit}); exitcode.Of(err) != exitcode.Usage {
 		t.Errorf("a fault that does not fit the image: %v", err)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -48,10 +50,27 @@ type Result struct {
 	Cause    string   `json:"cause,omitempty"`
 	Evidence string   `json:"evidence,omitempty"`
 	Problems []string `json:"problems,omitempty"`
-	Seconds  float64  `json:"seconds"` // until the verdict
+	Seconds  float64  `json:"seconds"` // from the start of the stage's run until the verdict
 	// SinceInit is the time from the return of kubeadm init to the verdict,
 	// in seconds; nil when it did not return before, or was not needed.
 	SinceInit *float64 `json:"secondsSinceInit,omitempty"`
+	// MadeIn is what making the image took, in seconds; it comes before
+	// Seconds begin. Offline no image is made.
+	MadeIn float64 `json:"madeInSeconds,omitempty"`
+}
+
+// caught says in a word how the result compares with what the fault declares.
+func (r Result) caught() string {
+	switch {
+	case !r.AsDeclared:
+		return "NO"
+	case r.Expect == Green:
+		return "green, as it must be"
+	case r.Severity != "":
+		return "yes, as a " + r.Severity
+	default:
+		return "yes"
+	}
 }
 
 func (r *Result) problem(format string, args ...any) {
@@ -85,20 +104,11 @@ func (r Report) WriteText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	errs := []error{line(t, "FAULT", "STAGE", "CAUGHT?", "CAUSE", "SECONDS")}
 	for _, x := range r.Results {
-		caught := "yes"
-		switch {
-		case !x.AsDeclared:
-			caught = "NO"
-		case x.Expect == Green:
-			caught = "green, as it must be"
-		case x.Severity != "":
-			caught = "yes, as a " + x.Severity
-		}
 		seconds := fmt.Sprintf("%.1f", x.Seconds)
 		if x.SinceInit != nil {
 			seconds += fmt.Sprintf(" (%+.1f after kubeadm init)", *x.SinceInit)
 		}
-		errs = append(errs, line(t, x.ID, string(x.Stage), caught, cmp.Or(x.Cause, "-"), seconds))
+		errs = append(errs, line(t, x.ID, string(x.Stage), x.caught(), cmp.Or(x.Cause, "-"), seconds))
 	}
 	errs = append(errs, t.Flush())
 	for _, x := range r.Results {
@@ -107,14 +117,46 @@ func (r Report) WriteText(w io.Writer) error {
 			errs = append(errs, err)
 		}
 	}
+	_, err := fmt.Fprintf(w, "\n%s\n", r.count())
+	return errors.Join(append(errs, err)...)
+}
+
+func (r Report) count() string {
 	good := 0
 	for _, x := range r.Results {
 		if x.AsDeclared {
 			good++
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n%d of %d as declared, in %.1f s\n", good, len(r.Results), r.Seconds)
-	return errors.Join(append(errs, err)...)
+	return fmt.Sprintf("%d of %d as declared, in %.1f s", good, len(r.Results), r.Seconds)
+}
+
+// WriteMarkdown prints the report as a table for a page or a comment.
+func (r Report) WriteMarkdown(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("| fault | stage | caught? | cause | seconds | since kubeadm init | image made in |\n|---|---|---|---|---:|---:|---:|\n")
+	figure := func(f float64) string {
+		if f == 0 {
+			return ""
+		}
+		return fmt.Sprintf("%.1f", f)
+	}
+	for _, x := range r.Results {
+		since := ""
+		if x.SinceInit != nil {
+			since = fmt.Sprintf("%.1f", *x.SinceInit)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %.1f | %s | %s |\n", x.ID, x.Stage, x.caught(), cmp.Or(x.Cause, "-"), x.Seconds, since, figure(x.MadeIn))
+	}
+	fmt.Fprintf(&b, "\n%s\n", r.count())
+	for _, x := range r.Results {
+		for _, p := range x.Problems {
+			// Evidence comes from a node and is shown as it is, not as markup.
+			fmt.Fprintf(&b, "\n- %s (%s): `%s`\n", x.ID, x.Stage, strings.NewReplacer("`", "'", "\n", " ").Replace(p))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 func line(w io.Writer, cells ...string) error {
@@ -133,26 +175,70 @@ func (r Report) WriteJSON(w io.Writer) error {
 	return enc.Encode(r)
 }
 
-// Save writes the report as JSON into a file, whole or not at all.
-func (r Report) Save(path string) error {
-	var b strings.Builder
-	if err := r.WriteJSON(&b); err != nil {
-		return err
-	}
-	if err := renameio.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-		return exitcode.Transient(fmt.Errorf("writing the report: %w", err))
+// The files that Save writes.
+const (
+	JSONFile     = "faults.json"
+	MarkdownFile = "faults.md"
+)
+
+// Save writes the report into a directory, as JSON and as Markdown, each file
+// whole or not at all.
+func (r Report) Save(dir string) error {
+	for name, write := range map[string]func(io.Writer) error{JSONFile: r.WriteJSON, MarkdownFile: r.WriteMarkdown} {
+		var b strings.Builder
+		if err := write(&b); err != nil {
+			return err
+		}
+		if err := renameio.WriteFile(filepath.Join(dir, name), []byte(b.String()), 0o644); err != nil {
+			return exitcode.Transient(fmt.Errorf("writing the report: %w", err))
+		}
 	}
 	return nil
 }
 
-// Merge puts the results of another stage behind r's, by fault.
-func (r *Report) Merge(other Report) {
-	r.Results = append(r.Results, other.Results...)
+// maxReport bounds a report that is read, in bytes.
+const maxReport = 16 << 20
+
+// ReadReport reads a report that Save wrote; an error is bad input.
+func ReadReport(path string) (r Report, err error) {
+	defer func() {
+		if err != nil {
+			err = exitcode.BadInput(fmt.Errorf("reading the report %s: %w", path, err))
+		}
+	}()
+	f, err := os.Open(path)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	dec := json.NewDecoder(io.LimitReader(f, maxReport))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
+		return r, err
+	}
+	if r.Schema != ResultSchema {
+		return r, fmt.Errorf("the schema is %q, expected %q", r.Schema, ResultSchema)
+	}
+	return r, nil
+}
+
+// Merge adds the results of other runs, in the order of the faults' IDs. Of
+// two runs of one fault at one stage the later one counts.
+func (r *Report) Merge(others ...Report) {
+	for _, other := range others {
+		if r.Schema == "" {
+			r.Schema, r.Image, r.Profile, r.Started = other.Schema, other.Image, other.Profile, other.Started
+		}
+		r.Results = slices.DeleteFunc(r.Results, func(x Result) bool {
+			return slices.ContainsFunc(other.Results, func(y Result) bool { return x.ID == y.ID && x.Stage == y.Stage })
+		})
+		r.Results = append(r.Results, other.Results...)
+		r.Seconds += other.Seconds
+	}
 	slices.SortStableFunc(r.Results, func(a, b Result) int {
 		if (a.ID == Unchanged) != (b.ID == Unchanged) {
 			return map[bool]int{true: -1, false: 1}[a.ID == Unchanged]
 		}
-		return strings.Compare(a.ID, b.ID)
+		return cmp.Or(strings.Compare(a.ID, b.ID), -strings.Compare(string(a.Stage), string(b.Stage)))
 	})
-	r.Seconds += other.Seconds
 }

@@ -103,6 +103,9 @@ func resources(cpu, memory string) corev1.ResourceList {
 	return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}
 }
 
+// PlainName is the pod that ends as most pods do.
+const PlainName = "trap"
+
 // Variants returns the single pods to delete, all different. Among them are
 // pods of each QoS class, since each has its own level of cgroups.
 func Variants() []Variant {
@@ -130,8 +133,8 @@ func Variants() []Variant {
 	shared.Spec.ShareProcessNamespace = &yes
 
 	return []Variant{
-		{Name: "trap", Title: "that handles SIGTERM", Confined: true, Markers: one, State: Running,
-			Pod: newPod("trap", LongGrace, trap("main"))},
+		{Name: PlainName, Title: "that handles SIGTERM", Confined: true, Markers: one, State: Running,
+			Pod: newPod(PlainName, LongGrace, trap("main"))},
 		{Name: "ignore", Title: "that ignores SIGTERM", Confined: true, Stubborn: true, State: Running,
 			Markers: map[string][]string{"main": {"START", "TERM"}},
 			Pod:     newPod("ignore", ShortGrace, container("main", "ignore-term", marker("main")))},

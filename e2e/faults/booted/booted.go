@@ -19,6 +19,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/child"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/faults"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
@@ -26,10 +27,6 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 	"github.com/nodeimage/packer-plugin-nodeimage/validate/target"
 )
-
-// Suite runs the suite once. e2e.Run can be called once a process, so the
-// command line starts a process for each.
-type Suite func(context.Context, e2e.Options) (e2e.Result, error)
 
 // Make writes an image with a fault in it to out.
 type Make func(ctx context.Context, t *target.Target, changes faults.Changes, out string) error
@@ -40,7 +37,7 @@ type Runner struct {
 	Profile    *profiles.Profile
 	Components faults.Components
 	Make       Make
-	Suite      Suite
+	Suite      child.Suite
 	Store      *store.Store // has room for one image at a time
 	// OutputDir gets a directory for each fault with what its run left.
 	OutputDir string
@@ -82,6 +79,7 @@ func (r Runner) Run(ctx context.Context, all []faults.Fault) (faults.Report, err
 }
 
 func (r Runner) one(ctx context.Context, f faults.Fault) (_ faults.Result, err error) {
+	begin := time.Now()
 	changes, err := faults.Plan(ctx, r.Target, f, r.Components)
 	if err != nil {
 		return faults.Result{}, err
@@ -95,6 +93,7 @@ func (r Runner) one(ctx context.Context, f faults.Fault) (_ faults.Result, err e
 	if err := r.Make(ctx, r.Target, changes, image); err != nil {
 		return faults.Result{}, err
 	}
+	made := time.Since(begin)
 	o := r.options(f, image)
 	result, err := r.Suite(ctx, o)
 	if err != nil {
@@ -104,7 +103,9 @@ func (r Runner) one(ctx context.Context, f faults.Fault) (_ faults.Result, err e
 	if err != nil {
 		return faults.Result{}, err
 	}
-	return Judge(f, result, r.Witness, lines), nil
+	judged := Judge(f, result, r.Witness, lines)
+	judged.MadeIn = made.Round(100 * time.Millisecond).Seconds()
+	return judged, nil
 }
 
 // options runs only what must see the fault, and stops at the first symptom.
@@ -157,10 +158,10 @@ func Judge(f faults.Fault, got e2e.Result, witness bool, lines []cause.Line) fau
 	for _, s := range got.Specs {
 		for _, want := range declared.Specs {
 			if strings.Contains(s.Name, want) {
-				ran[want] = ran[want] || s.State == "passed" || isFailure(s.State)
+				ran[want] = ran[want] || s.State == "passed" || s.Failed()
 			}
 		}
-		if isFailure(s.State) {
+		if s.Failed() {
 			failed = append(failed, s.Name)
 		}
 	}
@@ -197,11 +198,6 @@ func Judge(f faults.Fault, got e2e.Result, witness bool, lines []cause.Line) fau
 	}
 	r.AsDeclared = len(r.Problems) == 0
 	return r
-}
-
-// isFailure tells whether a spec's state is a failure: Ginkgo has several.
-func isFailure(state string) bool {
-	return slices.Contains([]string{"failed", "panicked", "timedout", "aborted", "interrupted"}, state)
 }
 
 // named sees that the report names the declared cause, and none that weighs

@@ -1,4 +1,6 @@
-package booted
+// Package child runs the suite in a process of its own: e2e.Run can be called
+// once a process, and a process that dies takes nobody with it.
+package child
 
 import (
 	"bytes"
@@ -11,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -22,9 +25,12 @@ import (
 // endLimit is what a process gets to end its machines after an interrupt.
 const endLimit = 30 * time.Second
 
-// InProcess is a Suite that runs `program e2e`, a process for each call.
+// Suite runs the suite once, as e2e.Run does.
+type Suite func(context.Context, e2e.Options) (e2e.Result, error)
+
+// Process is a Suite that runs `program e2e`, a process for each call.
 // profile is the name or path to hand on, empty for none.
-func InProcess(program, profile string) Suite {
+func Process(program, profile string) Suite {
 	return func(ctx context.Context, o e2e.Options) (e2e.Result, error) {
 		if err := os.MkdirAll(o.OutputDir, 0o755); err != nil {
 			return e2e.Result{}, exitcode.BadInput(err)
@@ -84,6 +90,16 @@ func Args(o e2e.Options, profile string) []string {
 	}
 	for _, f := range o.Firmware {
 		args = append(args, "--firmware", string(f))
+	}
+	for name, d := range map[string]time.Duration{"--soak": o.Soak, "--slack": o.Slack} {
+		if d != 0 {
+			args = append(args, name, d.String())
+		}
+	}
+	for name, n := range map[string]int{"--cpus": o.CPUs, "--memory": o.MemoryMiB} {
+		if n != 0 {
+			args = append(args, name, strconv.Itoa(n))
+		}
 	}
 	if o.Accel != "" {
 		args = append(args, "--accel", string(o.Accel))

@@ -117,12 +117,7 @@ func readCompatibility(files fs.FS) (*Compatibility, error) {
 func (v *validator) compatibility(c *Compatibility) {
 	v.oneOf("apiVersion", c.APIVersion, []string{APIVersion})
 	v.oneOf("kind", c.Kind, []string{"Compatibility"})
-	for _, id := range sortedKeys(c.Sources) {
-		at, ref := join("sources", id), c.Sources[id]
-		v.required(at+".title", ref.Title, "what was read")
-		v.uri(at+".url", ref.URL, "https")
-		v.date(at+".read", ref.Read)
-	}
+	v.sources(c.Sources)
 	v.filled("kubernetes", len(c.Kubernetes), "Kubernetes minor version")
 	for _, name := range sortedKeys(c.Kubernetes) {
 		at, k := join("kubernetes", name), c.Kubernetes[name]
@@ -169,6 +164,15 @@ func (v *validator) compatibility(c *Compatibility) {
 		v.branch(at, name)
 		v.references(at, b.Sources)
 		v.oneOf(at+".support", b.Support, []string{"full", "security", "severe", "none"})
+	}
+}
+
+func (v *validator) sources(refs map[string]Reference) {
+	for _, id := range sortedKeys(refs) {
+		at, ref := join("sources", id), refs[id]
+		v.required(at+".title", ref.Title, "what was read")
+		v.uri(at+".url", ref.URL, "https")
+		v.date(at+".read", ref.Read)
 	}
 }
 

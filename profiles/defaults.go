@@ -1,5 +1,10 @@
 package profiles
 
+import (
+	"fmt"
+	"slices"
+)
+
 // setDefaults fills in what a profile may leave out. It is the only place
 // where a value appears that no file names.
 func setDefaults(p *Profile) {
@@ -43,10 +48,32 @@ func setDefaults(p *Profile) {
 		r.MaxConcurrentDownloads = 3
 	}
 
+	componentDefaults(p)
+
 	text(&p.Kubernetes.ImageRepository, defaultImageRepository)
 	text(&p.Kubernetes.ResolvConf, "/run/systemd/resolve/resolv.conf")
 
 	list(&p.Disk.Formats, "qcow2")
 	text(&p.Disk.ESPSize, "64MiB")
 	text(&p.Disk.RootLabel, "nodeimage-root")
+}
+
+// componentDefaults fills in what a component's version says: the files of a
+// release whose sums come with this program, and the version of kubeadm's
+// images.
+func componentDefaults(p *Profile) {
+	for name, c := range p.Components {
+		if c.Source == SourceRelease && c.Files == nil {
+			releases, err := LoadReleases()
+			if err != nil {
+				// The file is compiled in and a test reads it.
+				panic(fmt.Sprintf("built-in sums: %v", err))
+			}
+			c.Files, _ = releases.Files(name, c.Version)
+		}
+		if slices.Contains(controlPlane, name) && c.Version == "" {
+			c.Version = p.Components["kubernetes"].Version
+		}
+		p.Components[name] = c
+	}
 }

@@ -181,8 +181,8 @@ func TestExtendsRefusals(t *testing.T) {
 			"p0.yaml":   header + "name: a\nextends: good\nos:\n  arch: arm64\n",
 			"good.yaml": strings.Replace(readGood(t), "  codename: trixie\n", "", 1),
 		}, []string{
-			`good.yaml:62:5: components.runc.sha256.arm64: missing: expected the sha256 of the file for arm64`,
-			`good.yaml:68:5: components.cni-plugins.sha256.arm64: missing: expected the sha256 of the file for arm64`,
+			`good.yaml:63:9: components.runc.files[0].sha256.arm64: missing: expected the sha256 of the file for arm64`,
+			`good.yaml:69:9: components.cni-plugins.files[0].sha256.arm64: missing: expected the sha256 of the file for arm64`,
 			`p0.yaml:5:1: os.codename: missing: expected a release's code name, such as trixie`,
 		}},
 	} {

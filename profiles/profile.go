@@ -51,8 +51,13 @@ type Profile struct {
 	// Settings of kubeadm and the kubelet. Optional.
 	Kubernetes Kubernetes `yaml:"kubernetes" json:"kubernetes"`
 	// The pinned software beside the distribution, by name. All of these are
-	// needed and no other is known: `containerd`, `runc`, `cni-plugins`,
-	// `kubernetes`, `etcd`, `coredns`, `pause`, `kube-proxy-base`. Required.
+	// needed: `containerd`, `runc`, `cni-plugins`, `kubernetes`, `etcd`,
+	// `coredns`, `pause`, and `kube-proxy-base`, the packages in kube-proxy's
+	// image. kubeadm's images are assembled from them. `kube-apiserver`,
+	// `kube-controller-manager`, `kube-scheduler` and `kube-proxy` may be pulled
+	// from a registry instead, each by its digest; kube-proxy then needs no
+	// `kube-proxy-base`. Where `kubernetes` is a release's files and one of the
+	// four is not pulled, `control-plane` is what it is assembled from. `crictl` is optional. Required.
 	Components map[string]Component `yaml:"components" json:"components"`
 	// The finished disk. Required.
 	Disk Disk `yaml:"disk" json:"disk"`
@@ -184,19 +189,21 @@ type SourceKind string
 
 // The sources a component may have.
 const (
-	SourceGoModule SourceKind = "gomod"   // built from a Go module
-	SourceDeb      SourceKind = "deb"     // installed from the profile's archive
-	SourceRelease  SourceKind = "release" // an upstream release file
-	SourceFile     SourceKind = "file"    // a file on the build host
+	SourceGoModule SourceKind = "gomod"    // built from a Go module
+	SourceDeb      SourceKind = "deb"      // installed from the profile's archive
+	SourceRelease  SourceKind = "release"  // an upstream release file
+	SourceFile     SourceKind = "file"     // a file on the build host
+	SourceRegistry SourceKind = "registry" // a container image in a registry
 )
 
 // Component is one pinned piece of software that is not part of the base system.
 type Component struct {
 	// The version as upstream writes it without a leading v: `1.37.2`. For
-	// `deb` the package's version. kube-proxy-base has none. Required.
+	// `deb` the package's version. kube-proxy-base has none; kube-apiserver and
+	// its like have that of kubernetes. Required.
 	Version string `yaml:"version,omitempty" json:"version,omitempty"`
-	// Where it comes from: `gomod`, `deb`, `release` or `file`. A key that the
-	// source does not use is refused. Required.
+	// Where it comes from: `gomod`, `deb`, `release`, `file` or, for a container
+	// image, `registry`. A key that the source does not use is refused. Required.
 	Source SourceKind `yaml:"source" json:"source"`
 	// For `gomod`, required: the path of the Go module. pause, one C file,
 	// lives in `k8s.io/kubernetes`. Optional.
@@ -214,13 +221,29 @@ type Component struct {
 	// kube-proxy-base go into kube-proxy's image, all others into the root
 	// file system. Optional.
 	Packages []string `yaml:"packages,omitempty" json:"packages,omitempty"`
-	// For `release`, required: where the file is. Optional.
+	// For `release` and `file`: the files that the component's programs are in.
+	// A release whose sums come with nodeimage (profiles/releases.yaml) needs
+	// none here; for `file`, required. Optional.
+	Files []ReleaseFile `yaml:"files,omitempty" json:"files,omitempty"`
+	// For `registry`, required: `sha256:` and the digest of the image, or of the
+	// index that has one for each architecture. Optional.
+	Digest string `yaml:"digest,omitempty" json:"digest,omitempty"`
+}
+
+// ReleaseFile is one file of a `release` or `file` component: a program, or an
+// archive of them (.tar.gz, .tgz, .tar.zst).
+type ReleaseFile struct {
+	// What a program is called in the image. It is the last element of `url` or
+	// `path` unless this says otherwise. An archive has none. Optional.
+	Name string `yaml:"name,omitempty" json:"name,omitempty"`
+	// For `release`, required: where the file is. `{version}` and `{arch}` stand
+	// for the component's version and the profile's architecture. Optional.
 	URL string `yaml:"url,omitempty" json:"url,omitempty"`
-	// For `file`, required: absolute path on the build host. Optional.
+	// For `file`, required: absolute path on the build host, with the same
+	// placeholders. Optional.
 	Path string `yaml:"path,omitempty" json:"path,omitempty"`
-	// For `release` and `file`, required: the file's sha256 by architecture,
-	// the profile's own at least. Optional.
-	SHA256 map[string]string `yaml:"sha256,omitempty" json:"sha256,omitempty"`
+	// The file's sha256 by architecture, the profile's own at least. Required.
+	SHA256 map[string]string `yaml:"sha256" json:"sha256"`
 }
 
 // Disk describes the finished disk.

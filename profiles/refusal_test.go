@@ -281,7 +281,7 @@ var refusals = []struct {
 		"59:3: components.runcc: unknown component; did you mean \"runc\"?",
 	}},
 	{"component of no near name", "  kube-proxy-base:\n", "  cri-o:\n    version: 1.37.0\n    source: deb\n    packages: [cri-o]\n  kube-proxy-base:\n", []string{
-		"90:3: components.cri-o: unknown component; expected one of containerd, runc, cni-plugins, kubernetes, etcd, coredns, pause, kube-proxy-base",
+		"90:3: components.cri-o: unknown component; expected one of containerd, runc, cni-plugins, kubernetes, etcd, coredns, pause, kube-proxy-base, control-plane, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, crictl",
 	}},
 	{"component missing", "  kube-proxy-base:\n    source: deb\n    packages: [iptables, nftables]\n", "", []string{
 		"48:1: components.kube-proxy-base: missing: expected the component kube-proxy-base with its version and source",
@@ -335,23 +335,56 @@ var refusals = []struct {
 	{"two sums of one module", "    sum: h1:A2VDEiObzkYqFTKhSsn0ZEb0RlLEXpHWj93gi2HqEwE=\n    image: pause:3.10.2", "    sum: h1:7PGbgAVKE4ieQjFPv7+kwAv7f9dCtRpExZwjExHD/Fk=\n    image: pause:3.10.2", []string{
 		"88:10: components.pause.sum: found another sum for k8s.io/kubernetes@v1.37.2 than components.kubernetes has",
 	}},
-	{"release without URL", "    url: https://example.org/runc.amd64\n", "", []string{
-		"59:3: components.runc.url: missing: expected a URI that starts with https:// or http:// or file://",
+	{"release without URL", "      - url: https://example.org/runc.{arch}\n        sha256", "      - sha256", []string{
+		"63:9: components.runc.files[0].url: missing: expected a URI that starts with https:// or http://",
 	}},
-	{"release without a sum for the architecture", "    url: https://example.org/runc.amd64\n    sha256:\n      amd64:", "    url: https://example.org/runc.amd64\n    sha256:\n      arm64:", []string{
-		"63:5: components.runc.sha256.amd64: missing: expected the sha256 of the file for amd64",
+	{"release with a path", "      - url: https://example.org/runc.{arch}\n", "      - url: https://example.org/runc.{arch}\n        path: /srv/runc\n", []string{
+		"64:9: components.runc.files[0].path: source release does not use this key: remove it",
 	}},
-	{"sum of an unknown architecture", "    url: https://example.org/runc.amd64\n    sha256:\n", "    url: https://example.org/runc.amd64\n    sha256:\n      x86: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n", []string{
-		"64:7: components.runc.sha256.x86: unknown architecture; expected one of amd64, arm64",
+	{"release whose sums are not known", "    files:\n      - url: https://example.org/runc.{arch}\n        sha256: {amd64: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}\n", "", []string{
+		"60:14: components.runc.version: found \"1.5.2\", whose sums do not come with nodeimage: expected one of 1.1.12, 1.1.15, 1.2.9, 1.3.5, 1.3.6, 1.4.0, 1.4.1, 1.4.2, 1.4.3, or its files with their URLs and sums",
 	}},
-	{"sha256 cut short", "    path: /srv/cni-plugins.tgz\n    sha256:\n      amd64: 0123456789abcdef", "    path: /srv/cni-plugins.tgz\n    sha256:\n      amd64: 0123", []string{
-		"70:14: components.cni-plugins.sha256.amd64: found \"01230123456789abcdef0123456789abcdef0123456789abcdef\", expected 64 lower-case hexadecimal digits",
+	{"release with no file", "    files:\n      - url: https://example.org/runc.{arch}\n        sha256: {amd64: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}\n", "    files: []\n", []string{
+		"62:12: components.runc.files: found none, expected at least one file with its path and sha256",
 	}},
-	{"file with a relative path", "path: /srv/cni-plugins.tgz", "path: ./cni-plugins.tgz", []string{
-		"68:11: components.cni-plugins.path: found \"./cni-plugins.tgz\", expected the absolute path of a file on the build host, without ., .. or a slash at the end",
+	{"release with an unknown placeholder", "runc.{arch}", "runc.{os}.{arch}", []string{
+		"63:14: components.runc.files[0].url: found the placeholder \"{os}\", expected {version} or {arch}",
 	}},
-	{"image of a component that is none", "    url: https://example.org/runc.amd64\n", "    url: https://example.org/runc.amd64\n    image: runc:1.5.2\n", []string{
-		"63:5: components.runc.image: this component is no image of its own: remove the key",
+	{"release without a sum for the architecture", "      - url: https://example.org/runc.{arch}\n        sha256: {amd64:", "      - url: https://example.org/runc.{arch}\n        sha256: {arm64:", []string{
+		"64:9: components.runc.files[0].sha256.amd64: missing: expected the sha256 of the file for amd64",
+	}},
+	{"sum of an unknown architecture", "      - url: https://example.org/runc.{arch}\n        sha256: {", "      - url: https://example.org/runc.{arch}\n        sha256: {x86: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef, ", []string{
+		"64:18: components.runc.files[0].sha256.x86: unknown architecture; expected one of amd64, arm64",
+	}},
+	{"sha256 cut short", "v{version}.tgz\n        sha256: {amd64: 0123456789abcdef", "v{version}.tgz\n        sha256: {amd64: 0123", []string{
+		"70:25: components.cni-plugins.files[0].sha256.amd64: found \"01230123456789abcdef0123456789abcdef0123456789abcdef\", expected 64 lower-case hexadecimal digits",
+	}},
+	{"file with a relative path", "path: /srv/cni-plugins", "path: ./cni-plugins", []string{
+		"69:15: components.cni-plugins.files[0].path: found \"./cni-plugins-{arch}-v{version}.tgz\", expected the absolute path of a file on the build host, without ., .. or a slash at the end",
+	}},
+	{"file without files", "    files:\n      - path: /srv/cni-plugins-{arch}-v{version}.tgz\n        sha256: {amd64: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}\n", "", []string{
+		"65:3: components.cni-plugins.files: found none, expected at least one file with its path and sha256",
+	}},
+	{"archive with a name", "      - path: /srv/cni-plugins", "      - name: cni-plugins\n        path: /srv/cni-plugins", []string{
+		"69:9: components.cni-plugins.files[0].name: an archive has no name: its programs have theirs",
+	}},
+	{"program in a directory", "      - url: https://example.org/runc", "      - name: bin/runc\n        url: https://example.org/runc", []string{
+		"63:15: components.runc.files[0].name: found \"bin/runc\", expected the name of a program, such as runc",
+	}},
+	{"image of a component that is none", "    files:\n      - url: https://example.org/runc.{arch}\n", "    image: runc:1.5.2\n    files:\n      - url: https://example.org/runc.{arch}\n", []string{
+		"62:5: components.runc.image: this component is no image of its own: remove the key",
+	}},
+	{"program from a registry", "source: release", "source: registry", []string{
+		"61:13: components.runc.source: found \"registry\", expected one of gomod, deb, release, file",
+	}},
+	{"image by no digest", "    source: gomod\n    module: k8s.io/kubernetes\n    moduleVersion: v1.37.2\n    sum: h1:A2VDEiObzkYqFTKhSsn0ZEb0RlLEXpHWj93gi2HqEwE=\n", "    source: registry\n    digest: pause:3.10.2\n", []string{
+		"86:13: components.pause.digest: found \"pause:3.10.2\", expected sha256: and 64 lower-case hexadecimal digits",
+	}},
+	{"control plane of another version", "  kube-proxy-base:\n", "  kube-apiserver:\n    version: 1.37.1\n    source: registry\n    digest: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n  kube-proxy-base:\n", []string{
+		"91:14: components.kube-apiserver.version: found \"1.37.1\", expected \"1.37.2\", the version of kubernetes",
+	}},
+	{"nothing to make the control plane from", "version: 1.37.2\n    source: gomod\n    module: k8s.io/kubernetes\n    sum: h1:A2VDEiObzkYqFTKhSsn0ZEb0RlLEXpHWj93gi2HqEwE=\n  containerd", "version: 1.37.2\n    source: file\n    files:\n      - {path: /srv/kubeadm, sha256: {amd64: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef}}\n  containerd", []string{
+		"48:1: components.control-plane: missing: expected the component control-plane, from which the images kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy are assembled, or a component with source registry for each of them: the source file of kubernetes has only a node's programs",
 	}},
 	{"no image", "    image: pause:3.10.2\n", "", []string{
 		"83:3: components.pause.image: missing: expected the image that kubeadm asks for, without repository: pause:TAG",

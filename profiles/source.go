@@ -15,7 +15,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 )
 
-//go:embed *.yaml
+//go:embed *.yaml pins/*.yaml
 var builtin embed.FS
 
 // compatibilityFile lies beside the profiles and is none.

@@ -2,6 +2,7 @@ package profiles
 
 import (
 	"encoding/base64"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,19 +16,64 @@ type componentRule struct {
 	versioned bool
 	// image is the name, without repository and tag, of the container image
 	// that kubeadm asks for by a tag that is not the Kubernetes version.
-	image string
+	image   string
+	sources []SourceKind
+	// needed says why the profile must have the component, or "".
+	needed func(p *Profile) string
 }
 
-// componentRules lists every component; each is required.
-var componentRules = []componentRule{
-	{"containerd", true, ""},
-	{"runc", true, ""},
-	{"cni-plugins", true, ""},
-	{"kubernetes", true, ""},
-	{"etcd", true, "etcd"},
-	{"coredns", true, "coredns/coredns"},
-	{"pause", true, "pause"},
-	{"kube-proxy-base", false, ""},
+// controlPlane are the images that carry Kubernetes' own version, in kubeadm's
+// order. A component of that name pulls the image instead of assembling it.
+var controlPlane = []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"}
+
+// componentRules lists every component.
+func componentRules() []componentRule {
+	always := func(*Profile) string { return "expected the component %s with its version and source" }
+	never := func(*Profile) string { return "" }
+	programs := []SourceKind{SourceGoModule, SourceDeb, SourceRelease, SourceFile}
+	images := append(slices.Clone(programs), SourceRegistry)
+	rules := []componentRule{
+		{"containerd", true, "", programs, always},
+		{"runc", true, "", programs, always},
+		{"cni-plugins", true, "", programs, always},
+		{"kubernetes", true, "", programs, always},
+		{"etcd", true, "etcd", images, always},
+		{"coredns", true, "coredns/coredns", images, always},
+		{"pause", true, "pause", images, always},
+		{"kube-proxy-base", false, "", []SourceKind{SourceDeb}, func(p *Profile) string {
+			if p.pulls("kube-proxy") {
+				return ""
+			}
+			return always(p)
+		}},
+		{"control-plane", true, "", []SourceKind{SourceGoModule, SourceRelease, SourceFile}, func(p *Profile) string {
+			assembled := slices.DeleteFunc(slices.Clone(controlPlane), p.pulls)
+			k := p.Components["kubernetes"]
+			if len(assembled) == 0 || k.Source != SourceRelease && k.Source != SourceFile || k.hasPrograms(assembled) {
+				return ""
+			}
+			return "expected the component %s, from which the images " + strings.Join(assembled, ", ") +
+				" are assembled, or a component with source registry for each of them: the source " + string(k.Source) + " of kubernetes has only a node's programs"
+		}},
+	}
+	for _, name := range controlPlane {
+		rules = append(rules, componentRule{name, true, "", []SourceKind{SourceRegistry}, never})
+	}
+	return append(rules, componentRule{"crictl", true, "", []SourceKind{SourceRelease, SourceFile}, never})
+}
+
+// pulls tells whether the image of that name comes from a registry.
+func (p *Profile) pulls(name string) bool { return p.Components[name].Source == SourceRegistry }
+
+// hasPrograms tells whether the component's files are, among others, the named
+// programs.
+func (c Component) hasPrograms(names []string) bool {
+	for _, name := range names {
+		if !slices.ContainsFunc(c.Fetches("amd64"), func(f Fetch) bool { return f.Name == name }) {
+			return false
+		}
+	}
+	return true
 }
 
 var (
@@ -36,12 +82,14 @@ var (
 	modulePath      = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9._~-]+)*$`)
 	moduleVersion   = regexp.MustCompile(`^v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+incompatible)?$`)
 	moduleMajor     = regexp.MustCompile(`/v([0-9]+)$`)
+	programName     = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
+	imageDigest     = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 	sha256Hex       = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
 func (v *validator) components(p *Profile) {
 	var names []string
-	for _, rule := range componentRules {
+	for _, rule := range componentRules() {
 		names = append(names, rule.name)
 	}
 	for _, name := range sortedKeys(p.Components) {
@@ -57,11 +105,13 @@ func (v *validator) components(p *Profile) {
 		}
 		v.refuse(where, at, "unknown component; expected %s", choice(names))
 	}
-	for _, rule := range componentRules {
+	for _, rule := range componentRules() {
 		at := join("components", rule.name)
 		c, given := p.Components[rule.name]
 		if !given {
-			v.report(at, "missing: expected the component %s with its version and source", rule.name)
+			if needed := rule.needed(p); needed != "" {
+				v.report(at, "missing: "+needed, rule.name)
+			}
 			continue
 		}
 		v.component(at, c, rule, p.OS.Arch)
@@ -71,8 +121,15 @@ func (v *validator) components(p *Profile) {
 }
 
 func (v *validator) component(at string, c Component, rule componentRule, arch string) {
-	v.oneOf(at+".source", string(c.Source), []string{string(SourceGoModule), string(SourceDeb), string(SourceRelease), string(SourceFile)})
+	var sources []string
+	for _, kind := range rule.sources {
+		sources = append(sources, string(kind))
+	}
+	v.oneOf(at+".source", string(c.Source), sources)
 	v.version(at+".version", c, rule)
+	if !slices.Contains(rule.sources, c.Source) {
+		return // what its source would need is not known
+	}
 	used := map[string]bool{}
 	switch c.Source {
 	case SourceGoModule:
@@ -82,20 +139,16 @@ func (v *validator) component(at string, c Component, rule componentRule, arch s
 		used = map[string]bool{"packages": true}
 		v.filled(at+".packages", len(c.Packages), "package")
 		v.patternList(at+".packages", c.Packages, packageName, "the name of a package")
-	case SourceRelease:
-		used = map[string]bool{"url": true, "sha256": true}
-		v.uri(at+".url", c.URL, "https", "http", "file")
-		v.digests(at, c.SHA256, arch)
-	case SourceFile:
-		used = map[string]bool{"path": true, "sha256": true}
-		v.absolute(at+".path", c.Path, "a file on the build host")
-		v.digests(at, c.SHA256, arch)
+	case SourceRelease, SourceFile:
+		used = map[string]bool{"files": true}
+		v.files(at, c, arch)
+	case SourceRegistry:
+		used = map[string]bool{"digest": true}
+		v.match(at+".digest", c.Digest, imageDigest, "sha256: and 64 lower-case hexadecimal digits")
 	}
-	if slices.Contains([]SourceKind{SourceGoModule, SourceDeb, SourceRelease, SourceFile}, c.Source) {
-		for _, key := range []string{"module", "moduleVersion", "sum", "packages", "url", "path", "sha256"} {
-			if _, given := v.keyAt[at+"."+key]; given && !used[key] {
-				v.reportKey(at+"."+key, "source %s does not use this key: remove it", c.Source)
-			}
+	for _, key := range []string{"module", "moduleVersion", "sum", "packages", "files", "digest"} {
+		if _, given := v.keyAt[at+"."+key]; given && !used[key] {
+			v.reportKey(at+"."+key, "source %s does not use this key: remove it", c.Source)
 		}
 	}
 	if rule.image != "" {
@@ -109,6 +162,7 @@ func (v *validator) component(at string, c Component, rule componentRule, arch s
 func (v *validator) version(at string, c Component, rule componentRule) {
 	switch {
 	case c.Version == "" && !rule.versioned:
+	case c.Version == "" && slices.Contains(controlPlane, rule.name): // as kubernetes, which was reported
 	case c.Source == SourceDeb:
 		v.match(at, c.Version, debianVersion, "a Debian package version, such as 1.7.24~ds1-6+deb13u1")
 	default:
@@ -147,6 +201,54 @@ func (v *validator) goModule(at string, c Component) {
 	}
 }
 
+// files checks where a component's files are. Those of a release that come
+// with this program were filled in with the defaults.
+func (v *validator) files(at string, c Component, arch string) {
+	if len(c.Files) == 0 {
+		if _, given := v.keyAt[at+".files"]; given || c.Source == SourceFile {
+			v.filled(at+".files", 0, "file with its path and sha256")
+			return
+		}
+		v.unpinned(at, c)
+		return
+	}
+	for i, f := range c.Files {
+		at := fmt.Sprintf("%s.files[%d]", at, i)
+		if _, given := v.keyAt[at+".name"]; given && f.archive() {
+			v.reportKey(at+".name", "an archive has no name: its programs have theirs")
+		} else if f.Name != "" {
+			v.match(at+".name", f.Name, programName, "the name of a program, such as runc")
+		}
+		if c.Source == SourceRelease {
+			v.template(at+".url", f.URL)
+		} else {
+			v.absolute(at+".path", f.Path, "a file on the build host")
+			v.placeholders(at+".path", f.Path)
+		}
+		for key, source := range map[string]SourceKind{"url": SourceRelease, "path": SourceFile} {
+			if _, given := v.keyAt[at+"."+key]; given && c.Source != source {
+				v.reportKey(at+"."+key, "source %s does not use this key: remove it", c.Source)
+			}
+		}
+		v.digests(at, f.SHA256, arch)
+	}
+}
+
+// unpinned says which versions of a component come with their sums.
+func (v *validator) unpinned(at string, c Component) {
+	name := strings.TrimPrefix(at, "components.")
+	var known []string
+	if releases, err := LoadReleases(); err == nil {
+		known = sortedKeys(releases.Components[name].Versions)
+		slices.SortStableFunc(known, compareVersions)
+	}
+	if len(known) == 0 {
+		v.report(at+".files", "missing: expected the files of the release with their URLs and sums: none of %s come with nodeimage", name)
+		return
+	}
+	v.report(at+".version", "found %s, whose sums do not come with nodeimage: expected %s, or its files with their URLs and sums", quote(c.Version), choice(known))
+}
+
 // digests wants one for the profile's own architecture; others may be there
 // so that profiles for them can extend this one.
 func (v *validator) digests(at string, digests map[string]string, arch string) {
@@ -167,7 +269,7 @@ func (v *validator) digests(at string, digests map[string]string, arch string) {
 // sums refuses two sums for one module version: at most one can be right.
 func (v *validator) sums(p *Profile) {
 	first := map[string]string{}
-	for _, rule := range componentRules {
+	for _, rule := range componentRules() {
 		c := p.Components[rule.name]
 		if c.Source != SourceGoModule || c.Sum == "" || c.Module == "" {
 			continue

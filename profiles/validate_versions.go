@@ -18,6 +18,12 @@ func (v *validator) versions(p *Profile) {
 	default:
 		v.kubeadmImages(p, minor)
 	}
+	for _, name := range append([]string{"control-plane"}, controlPlane...) {
+		// A deb's version has Debian's revision at its end.
+		if other := p.Components[name].Version; other != "" && other != strings.SplitN(kubernetes, "-", 2)[0] && other != kubernetes {
+			v.report(join("components", name)+".version", "found %s, expected %q, the version of kubernetes", quote(other), kubernetes)
+		}
+	}
 	if branch(containerd) != "" {
 		v.containerd(kubernetes, containerd)
 	}
@@ -96,7 +102,7 @@ func (v *validator) kubeadmImages(p *Profile, minor KubernetesBranch) {
 		v.report("components.kubernetes.version", "found %s, whose image tags are not in the compatibility table; expected %s or later", quote(kubernetes), from)
 		return
 	}
-	for _, rule := range componentRules {
+	for _, rule := range componentRules() {
 		var tag string
 		switch rule.name {
 		case "etcd":

@@ -125,7 +125,7 @@ func (m *Maker) image(ctx context.Context, name string) (Image, error) {
 // files come from; the first is the one that it is named after.
 func (m *Maker) imageSpec(ctx context.Context, name string) (oci.Spec, []Built, error) {
 	program := programOf(name)
-	layout, ok := layouts()[program]
+	layout, ok := layouts(m.profile)[program]
 	if !ok {
 		return oci.Spec{}, nil, exitcode.BadInput(fmt.Errorf("kubeadm asks for an image %q, which this release of nodeimage does not know how to assemble", program))
 	}
@@ -155,7 +155,7 @@ func (m *Maker) imageSpec(ctx context.Context, name string) (oci.Spec, []Built, 
 }
 
 func (m *Maker) imageEntries(ctx context.Context, work string, spec oci.Spec, inputs []Built) ([]oci.Entry, error) {
-	layout := layouts()[programOf(spec.Name)]
+	layout := layouts(m.profile)[programOf(spec.Name)]
 	var entries []oci.Entry
 	for i, p := range layout.programs {
 		entries = append(entries, oci.Entry{Path: p, Kind: oci.File, Mode: 0o755, Source: inputs[0].Files[i].Path, XAttrs: layout.xattrs})

@@ -1,6 +1,9 @@
 package component
 
-import "github.com/nodeimage/packer-plugin-nodeimage/internal/oci"
+import (
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/oci"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+)
 
 // layout says what is in one of kubeadm's images. Where programs lie, whom
 // they run as and what they are granted is what upstream's images have, since
@@ -13,8 +16,14 @@ type layout struct {
 	spec       oci.Spec
 }
 
-// layouts lists the images by the last element of their names.
-func layouts() map[string]layout {
+// layouts lists the images by the last element of their names. The programs
+// of the control plane come from the component of that name where the profile
+// has one, else from kubernetes.
+func layouts(p *profiles.Profile) map[string]layout {
+	controlPlane := "kubernetes"
+	if _, ok := p.Components["control-plane"]; ok {
+		controlPlane = "control-plane"
+	}
 	all := map[string]layout{
 		"etcd": {
 			components: []string{"etcd"},
@@ -39,7 +48,7 @@ func layouts() map[string]layout {
 			spec:       oci.Spec{Env: []string{oci.PathEnv}, Entrypoint: []string{"/pause"}, User: "65535:65535"},
 		},
 		"kube-proxy": {
-			components: []string{"kubernetes", "kube-proxy-base"},
+			components: []string{controlPlane, "kube-proxy-base"},
 			programs:   []string{"/usr/local/bin/kube-proxy"},
 			extra:      accounts(),
 			spec:       oci.Spec{Env: []string{oci.PathEnv}, Entrypoint: []string{"/usr/local/bin/kube-proxy"}},
@@ -48,7 +57,7 @@ func layouts() map[string]layout {
 	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
 		program := "/usr/local/bin/" + name
 		l := layout{
-			components: []string{"kubernetes"},
+			components: []string{controlPlane},
 			programs:   []string{program},
 			extra:      accounts(),
 			spec:       oci.Spec{Env: []string{oci.PathEnv}, Entrypoint: []string{program}},

@@ -28,10 +28,10 @@ type pin struct {
 	GoSum string
 }
 
-// pinName is the directory of a component's pin. pause is a file of the
-// Kubernetes module and shares its pin.
+// pinName is the directory of a component's pin. pause and the control plane
+// are parts of the Kubernetes module and share its pin.
 func pinName(component, moduleVersion string) string {
-	if component == "pause" {
+	if component == "pause" || component == "control-plane" {
 		component = "kubernetes"
 	}
 	return path.Join("pins", component, strings.TrimPrefix(moduleVersion, "v"))

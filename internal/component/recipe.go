@@ -63,13 +63,14 @@ type probe struct {
 // recipes lists every component that can be built from a Go module.
 func recipes() map[string]func(release) recipe {
 	return map[string]func(release) recipe{
-		"containerd":  containerdRecipe,
-		"runc":        runcRecipe,
-		"cni-plugins": cniRecipe,
-		"kubernetes":  kubernetesRecipe,
-		"etcd":        etcdRecipe,
-		"coredns":     corednsRecipe,
-		"pause":       pauseRecipe,
+		"containerd":    containerdRecipe,
+		"runc":          runcRecipe,
+		"cni-plugins":   cniRecipe,
+		"kubernetes":    kubernetesRecipe,
+		"control-plane": controlPlaneRecipe,
+		"etcd":          etcdRecipe,
+		"coredns":       corednsRecipe,
+		"pause":         pauseRecipe,
 	}
 }
 

@@ -1,11 +1,29 @@
 package component
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // kubernetesRecipe builds the programs of a node and of the control plane with
 // the flags of upstream's release. kubelet is built without cgo too: the rest
 // is, and one set of compiled packages then serves all.
 func kubernetesRecipe(r release) recipe {
+	return kubernetesPrograms(r, []string{"kubeadm", "kubectl"}, append([]string{"kubelet"}, controlPlane()...))
+}
+
+// controlPlaneRecipe builds what goes into container images, for a node whose
+// own programs come from elsewhere.
+func controlPlaneRecipe(r release) recipe { return kubernetesPrograms(r, nil, controlPlane()) }
+
+// controlPlane are the programs of kubeadm's images, in its order.
+func controlPlane() []string {
+	return []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"}
+}
+
+// kubernetesPrograms builds clients, which say their version in ways of their
+// own, and daemons, which all do it alike.
+func kubernetesPrograms(r release, clients, daemons []string) recipe {
 	major, rest, _ := strings.Cut(r.Version, ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	var stamps []string
@@ -21,17 +39,19 @@ func kubernetesRecipe(r release) recipe {
 		)
 	}
 	const cmd = "k8s.io/kubernetes/cmd"
-	daemons := []string{"kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"}
 	recipe := recipe{
 		Builds: []build{{
-			Binaries: under(cmd, append([]string{"kubeadm", "kubectl"}, daemons...)...),
+			Binaries: under(cmd, append(slices.Clone(clients), daemons...)...),
 			Tags:     []string{"selinux", "notest", "grpcnotrace"},
 			Stamps:   stamps,
 		}},
-		Probes: []probe{
-			{"kubeadm", []string{"version", "--output=short"}, []string{r.ModuleVersion + "\n"}},
-			{"kubectl", []string{"version", "--client"}, []string{"Client Version: " + r.ModuleVersion + "\n"}},
-		},
+	}
+	clientProbes := map[string]probe{
+		"kubeadm": {"kubeadm", []string{"version", "--output=short"}, []string{r.ModuleVersion + "\n"}},
+		"kubectl": {"kubectl", []string{"version", "--client"}, []string{"Client Version: " + r.ModuleVersion + "\n"}},
+	}
+	for _, name := range clients {
+		recipe.Probes = append(recipe.Probes, clientProbes[name])
 	}
 	for _, name := range daemons {
 		recipe.Probes = append(recipe.Probes, probe{name, []string{"--version"}, []string{"Kubernetes " + r.ModuleVersion + "\n"}})

@@ -39,6 +39,9 @@ func newStore(t *testing.T) *store.Store {
 
 // releaseOf is the release that the profile pins for a component.
 func releaseOf(p *profiles.Profile, name string) release {
+	if name == "control-plane" {
+		name = "kubernetes" // which the profile makes it from
+	}
 	c := p.Components[name]
 	return release{c.Version, c.Module, c.GoModuleVersion(), c.Sum}
 }

@@ -24,6 +24,9 @@ const Name = "kubernetes"
 // kubernetesComponent is the one that holds kubeadm, kubelet and kubectl.
 const kubernetesComponent = "kubernetes"
 
+// crictlComponent is there when the profile wants it.
+const crictlComponent = "crictl"
+
 const binDir = "/usr/bin" // where upstream's packages and kubeadm's drop-in have them
 
 //go:embed preload.sh
@@ -42,19 +45,27 @@ func Components(p *profiles.Profile) []string {
 func Plan(p *profiles.Profile, set *parts.Set) (plan.Plan, error) {
 	made := plan.Plan{Name: Name}
 	placed := map[string]string{}
-	for _, b := range [][2]string{
-		{"kubeadm", "makes the node a member of a cluster"},
-		{"kubelet", "runs the pods"},
-		{"kubectl", "lets an administrator look around"},
-	} {
-		placed[b[0]] = binDir + "/" + b[0]
-		f, err := set.File(p, kubernetesComponent, b[0], placed[b[0]])
+	binaries := [][3]string{
+		{kubernetesComponent, "kubeadm", "makes the node a member of a cluster"},
+		{kubernetesComponent, "kubelet", "runs the pods"},
+		{kubernetesComponent, "kubectl", "lets an administrator look around"},
+	}
+	if _, wanted := p.Components[crictlComponent]; wanted {
+		binaries = append(binaries, [3]string{crictlComponent, "crictl", "lets an administrator look at containers when the API server is away"})
+	}
+	for _, b := range binaries {
+		placed[b[1]] = binDir + "/" + b[1]
+		f, err := set.File(p, b[0], b[1], placed[b[1]])
 		if err != nil {
 			return plan.Plan{}, err
 		}
-		made.Steps = append(made.Steps, plan.Step{Why: b[1], File: f})
+		made.Steps = append(made.Steps, plan.Step{Why: b[2], File: f})
 	}
 	made.Steps = append(made.Steps, kubeletSteps(p)...)
+	if _, wanted := p.Components[crictlComponent]; wanted {
+		made.Steps = append(made.Steps, plan.Step{Why: "crictl tries every runtime's socket in turn unless told which", File: &plan.File{
+			Path: "/etc/crictl.yaml", Mode: 0o644, Content: "runtime-endpoint: " + runtime.Endpoint + "\nimage-endpoint: " + runtime.Endpoint + "\n"}})
+	}
 	preload, err := preloadStep(p, set)
 	if err != nil {
 		return plan.Plan{}, err
@@ -64,7 +75,7 @@ func Plan(p *profiles.Profile, set *parts.Set) (plan.Plan, error) {
 		fragment = &manifest.Fragment{}
 		for _, name := range Components(p) {
 			files := placed
-			if name != kubernetesComponent {
+			if name != kubernetesComponent && name != crictlComponent {
 				files = nil
 			}
 			fragment.Components = append(fragment.Components, set.Record(name, files))

@@ -20,6 +20,9 @@ const Name = "runtime"
 
 const binDir = "/usr/local/bin"
 
+// Endpoint is where containerd serves the CRI.
+const Endpoint = "unix:///run/containerd/containerd.sock"
+
 // Components that the plan places.
 func Components(*profiles.Profile) []string { return []string{"containerd", "runc", "cni-plugins"} }
 

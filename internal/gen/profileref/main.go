@@ -36,7 +36,11 @@ func generate(out, source string) error {
 	if err != nil {
 		return err
 	}
-	page, err := render(src, profiles.Names(), table)
+	pins, err := profiles.LoadReleases()
+	if err != nil {
+		return err
+	}
+	page, err := render(src, profiles.Names(), table, pins)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -11,7 +12,7 @@ import (
 
 const intro = `# Profile reference
 
-<!-- Made by internal/gen/profileref from profiles/profile.go and profiles/compatibility.yaml. Do not edit: run go generate ./profiles. -->
+<!-- Made by internal/gen/profileref from profiles/profile.go, profiles/compatibility.yaml and profiles/pins/releases.yaml. Do not edit: run go generate ./profiles. -->
 
 A profile is one YAML file that says everything a node image is made from. Built in: %s. Any other is named by a path that ends in ` + "`.yaml`" + `.
 
@@ -21,7 +22,7 @@ A profile is one YAML file that says everything a node image is made from. Built
 - Sizes are whole numbers with a binary unit: ` + "`512B`, `64MiB`, `8GiB`" + `.
 `
 
-func render(src []byte, names []string, table *profiles.Compatibility) ([]byte, error) {
+func render(src []byte, names []string, table *profiles.Compatibility, pins *profiles.Releases) ([]byte, error) {
 	all, err := sections(src)
 	if err != nil {
 		return nil, err
@@ -39,7 +40,18 @@ func render(src []byte, names []string, table *profiles.Compatibility) ([]byte, 
 		}
 	}
 	versions(&b, table)
+	releases(&b, pins)
 	return b.Bytes(), nil
+}
+
+// releases renders what `source: release` needs no sums for, newest first.
+func releases(b *bytes.Buffer, pins *profiles.Releases) {
+	fmt.Fprint(b, "\n## Releases whose sums come with nodeimage\n\nFor amd64 and arm64, from `profiles/pins/releases.yaml`. A component with `source: release` and one of these versions needs no `files`.\n\n| component | versions |\n|---|---|\n")
+	for _, name := range slices.Sorted(maps.Keys(pins.Components)) {
+		list := profiles.Branches(pins.Components[name].Versions)
+		slices.Reverse(list)
+		fmt.Fprintf(b, "| %s | %s |\n", name, strings.Join(list, ", "))
+	}
 }
 
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }

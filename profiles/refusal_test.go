@@ -451,7 +451,7 @@ var refusals = []struct {
 	{"no size", "  size: 8GiB\n", "", []string{
 		"93:1: disk.size: missing: expected a size such as 8GiB",
 	}},
-	{"format", "[qcow2, raw]", "[qcow, vmdk]", []string{
+	{"format", "[qcow2, raw]", "[qcow, vdi]", []string{
 		"95:13: disk.formats[0]: found \"qcow\", expected one of ova, qcow2, raw, vhd, vmdk; did you mean \"qcow2\"?",
 		"95:19: disk.formats[1]: found \"vmdk\", expected one of qcow2, raw",
 	}},

@@ -453,7 +453,7 @@ var refusals = []struct {
 	}},
 	{"format", "[qcow2, raw]", "[qcow, vdi]", []string{
 		"95:13: disk.formats[0]: found \"qcow\", expected one of ova, qcow2, raw, vhd, vmdk; did you mean \"qcow2\"?",
-		"95:19: disk.formats[1]: found \"vmdk\", expected one of qcow2, raw",
+		"95:19: disk.formats[1]: found \"vdi\", expected one of ova, qcow2, raw, vhd, vmdk; did you mean \"vhd\"?",
 	}},
 	{"format twice", "[qcow2, raw]", "[raw, raw]", []string{
 		"95:18: disk.formats[1]: found \"raw\" twice: first as item 0",

@@ -69,8 +69,8 @@ func TestPrepareReportsAllProblems(t *testing.T) {
 		want []string
 	}{
 		"everything": {
-			map[string]any{"formats": []string{"vmdk"}, "disk_size": "8G", "communicator": "ssh"},
-			[]string{"profile: missing", "debian-13", `"vmdk"`, `"8G"`, `"ssh"`},
+			map[string]any{"formats": []string{"vdi"}, "disk_size": "8G", "communicator": "ssh"},
+			[]string{"profile: missing", "debian-13", `"vdi"`, `"8G"`, `"ssh"`},
 		},
 		"unknown profile": {map[string]any{"profile": "debian-99", "communicator": "ssh"}, []string{"debian-99", `"ssh"`}},
 		"disk too small":  {map[string]any{"profile": "debian-13", "disk_size": "512MiB"}, []string{"root file system"}},

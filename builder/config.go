@@ -35,8 +35,8 @@ type Config struct {
 	// where a build does its work. It needs 4 GiB of free space. Defaults to
 	// `$NODEIMAGE_CACHE`, or else `nodeimage` in the user's cache directory.
 	CacheDirectory string `mapstructure:"cache_directory" required:"false"`
-	// The disk image formats to write: `qcow2`, `raw`. Defaults to those of
-	// the profile.
+	// The disk image formats to write: `ova`, `qcow2`, `raw`, `vhd`, `vmdk`.
+	// Defaults to those of the profile.
 	Formats []string `mapstructure:"formats" required:"false"`
 	// The virtual size of the disk, such as `16GiB`: a whole number of MiB.
 	// Defaults to the profile's.
@@ -86,14 +86,14 @@ func (c *Config) prepare(raws ...any) error {
 			problem("cache_directory: %w", err)
 		}
 	}
-	for _, format := range c.Formats {
-		if !slices.Contains(disk.Formats(), format) {
-			problem("formats: %q: expected %s", format, strings.Join(disk.Formats(), " or "))
-		}
-	}
 	if c.DiskSize != "" {
 		if c.size, err = profiles.ParseSize(c.DiskSize); err != nil {
 			problem("disk_size: %w", err)
+		}
+	}
+	for _, format := range c.Formats {
+		if !slices.Contains(disk.Formats(), format) {
+			problem("formats: %q: expected one of %s", format, strings.Join(disk.Formats(), ", "))
 		}
 	}
 	if c.Profile == "" {
@@ -137,6 +137,9 @@ func (c *Config) fromProfile(problem func(string, ...any)) {
 	if c.firmware, err = disk.FirmwareOf(p.OS.Arch); err != nil {
 		problem("profile %s: os.arch: %w", p.Name, err)
 		return
+	}
+	if slices.Contains(c.Formats, "ova") && p.OS.Arch != "amd64" {
+		problem("formats: hypervisors take OVA packages of amd64 machines only: write vmdk, qcow2 or raw for %s", p.OS.Arch)
 	}
 	if c.size == 0 || c.espSize == 0 {
 		return

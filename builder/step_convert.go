@@ -2,7 +2,6 @@ package builder
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
@@ -30,16 +29,13 @@ func (s *stepConvert) Run(ctx context.Context, state multistep.StateBag) multist
 func (s *stepConvert) Cleanup(multistep.StateBag) {}
 
 func (s *stepConvert) convert(ctx context.Context, format string) error {
-	path := s.rawDisk()
-	switch format {
-	case "raw":
-	case "qcow2":
-		path = filepath.Join(s.scratch, s.config.profile.Name+".qcow2")
-		if err := disk.ToQCOW2(ctx, s.host, s.rawDisk(), path); err != nil {
-			return err
-		}
-	default:
-		return fmt.Errorf("format %q is not known", format)
+	p := s.config.profile
+	path, err := disk.Convert(ctx, s.host, format, disk.Source{
+		Raw: s.rawDisk(), Size: s.layout.Size, Name: p.Name,
+		Distribution: p.OS.Distribution, Arch: p.OS.Arch, Seed: s.inputs,
+	}, s.scratch)
+	if err != nil {
+		return err
 	}
 	sum, size, err := disk.Digest(ctx, path)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 // bootFacts is what a machine that finished its boot says about itself.
 type bootFacts struct {
 	EFI             bool // booted by UEFI
+	SecureBoot      bool // which started only what its keys sign
 	CgroupFS        string
 	AppArmorEnabled bool
 	SystemState     string // of systemd: running, degraded, …
@@ -38,6 +39,8 @@ sub command { my $t = ` + "`@_ 2>/dev/null`" + `; $t =~ s/\s+$//; return $t }
 sub fact { my ($k, $v) = @_; for my $l (split /\n/, $v) { print "$k\t$l\n" } }
 fact('state', command('systemctl is-system-running --wait'));
 fact('efi', -d '/sys/firmware/efi' ? 'yes' : 'no');
+# Four bytes of attributes come before the value.
+fact('secure-boot', ord(substr(slurp('/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c') . '     ', 4, 1)) == 1 ? 'yes' : 'no');
 fact('cgroup', command('stat -fc %T /sys/fs/cgroup'));
 fact('apparmor', slurp('/sys/module/apparmor/parameters/enabled'));
 fact('failed', command('systemctl list-units --failed --plain --no-legend --full'));
@@ -91,7 +94,7 @@ func parseBootFacts(out string) (bootFacts, error) {
 		return bootFacts{}, fmt.Errorf("reading the root file system's size: %w", err)
 	}
 	facts := bootFacts{
-		EFI: last("efi") == "yes", CgroupFS: last("cgroup"), AppArmorEnabled: last("apparmor") == "Y",
+		EFI: last("efi") == "yes", SecureBoot: last("secure-boot") == "yes", CgroupFS: last("cgroup"), AppArmorEnabled: last("apparmor") == "Y",
 		SystemState: last("state"), MachineID: last("machine-id"), ProductUUID: last("product-uuid"),
 		RootBytes: root, Swap: values["swap"], CommandLine: last("cmdline"), KernelRelease: last("kernel"), OSRelease: last("os"),
 	}

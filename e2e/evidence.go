@@ -7,8 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/onsi/ginkgo/v2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
 )
@@ -79,12 +81,14 @@ func (s *suite) collect() {
 		s.writeJSON("pods.json", pods)
 	}
 	s.writeJSON("diagnosis-lines.json", s.notes.all())
+	var group sync.WaitGroup
+	group.Go(func() { s.collectJournal(m) })
 	if m.Err() == nil {
 		ctx, cancel := context.WithTimeout(s.ctx, evidenceLimit)
 		defer cancel()
 		s.collectNode(ctx, m)
 	}
-	s.collectJournal(m)
+	group.Wait()
 }
 
 func (s *suite) writeJSON(name string, value any) {
@@ -126,11 +130,20 @@ func (s *suite) collectNode(ctx context.Context, m vm) {
 			s.evidence("node/admin.conf", redacted)
 		}
 	}
-	for name, argv := range nodeEvidence() {
-		out, err := cluster.Output(ctx, m, argv...)
-		if err != nil {
-			out += "\n" + err.Error() + "\n"
-		}
-		s.evidence(name, []byte(out))
+	if out, err := cluster.Perl(ctx, m, podLogsScript); err == nil {
+		s.evidence("node/pod-logs.txt", []byte(out))
 	}
+	var group errgroup.Group
+	group.SetLimit(4)
+	for name, argv := range nodeEvidence() {
+		group.Go(func() error {
+			out, err := cluster.Output(ctx, m, argv...)
+			if err != nil {
+				out += "\n" + err.Error() + "\n"
+			}
+			s.evidence(name, []byte(out))
+			return nil
+		})
+	}
+	_ = group.Wait() // none returns an error
 }

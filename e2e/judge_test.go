@@ -97,14 +97,14 @@ func TestLeftSandboxes(t *testing.T) {
 	}
 }
 
-const factsText = "state\trunning\nefi\tyes\ncgroup\tcgroup2fs\napparmor\tY\nmachine-id\t0123456789abcdef0123456789abcdef\n" +
+const factsText = "state\trunning\nefi\tyes\nsecure-boot\tyes\ncgroup\tcgroup2fs\napparmor\tY\nmachine-id\t0123456789abcdef0123456789abcdef\n" +
 	"product-uuid\tabc\nroot\t1B-blocks\nroot\t15032385536\ncmdline\troot=LABEL=root ro\nkernel\t6.12.57+deb13-amd64\nos\tDebian GNU/Linux 13 (trixie)\nend\t\n"
 
 func TestParseBootFacts(t *testing.T) {
 	t.Parallel()
 	got, err := parseBootFacts(factsText)
 	want := bootFacts{
-		EFI: true, CgroupFS: "cgroup2fs", AppArmorEnabled: true, SystemState: "running", MachineID: "0123456789abcdef0123456789abcdef",
+		EFI: true, SecureBoot: true, CgroupFS: "cgroup2fs", AppArmorEnabled: true, SystemState: "running", MachineID: "0123456789abcdef0123456789abcdef",
 		ProductUUID: "abc", RootBytes: 15032385536, CommandLine: "root=LABEL=root ro", KernelRelease: "6.12.57+deb13-amd64", OSRelease: "Debian GNU/Linux 13 (trixie)",
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {

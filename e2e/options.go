@@ -65,7 +65,8 @@ type Options struct {
 	CPUs      int
 	MemoryMiB int
 
-	// Firmware lists the firmwares to boot under: UEFI and BIOS by default.
+	// Firmware lists the firmwares to boot under: UEFI with Secure Boot, and
+	// BIOS, by default.
 	// The cluster runs in the first one's machine.
 	Firmware []machine.Firmware
 
@@ -92,7 +93,7 @@ func (o Options) withDefaults() Options {
 		o.Soak = DefaultSoak
 	}
 	if len(o.Firmware) == 0 {
-		o.Firmware = []machine.Firmware{machine.UEFI, machine.BIOS}
+		o.Firmware = []machine.Firmware{machine.SecureBoot, machine.BIOS}
 	}
 	if o.CPUs == 0 {
 		o.CPUs = 2
@@ -142,8 +143,8 @@ func (o Options) validate() error {
 	}
 	seen := []machine.Firmware{}
 	for _, f := range o.Firmware {
-		if f != machine.UEFI && f != machine.BIOS || slices.Contains(seen, f) {
-			bad("firmware %q: expected %q and %q, each at most once", f, machine.UEFI, machine.BIOS)
+		if !slices.Contains(machine.Firmwares(), f) || slices.Contains(seen, f) {
+			bad("firmware %q: expected some of %q, each at most once", f, machine.Firmwares())
 		}
 		seen = append(seen, f)
 	}

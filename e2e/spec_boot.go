@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"regexp"
-	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -15,7 +14,7 @@ import (
 
 func (s *suite) declareBoot() {
 	first := s.options.Firmware[0]
-	Context("boot", Label("boot", string(first)), func() {
+	Context("boot", firmwareLabels(first), func() {
 		It("is the image that its manifest describes", Label("image"), SpecTimeout(bootLimit), func(ctx SpecContext) {
 			digest := need(ctx, s, s.before)
 			if s.expected.SHA256 == "" {
@@ -30,7 +29,7 @@ func (s *suite) declareBoot() {
 			facts, _ := s.factsOf(first)
 			s.attachJSON("boot-"+string(first)+".json", facts)
 			s.measure("boot-userspace-"+string(first)+"-seconds", roundSeconds(facts.Times.Userspace))
-			Expect(facts.EFI).To(Equal(first == machine.UEFI), "whether /sys/firmware/efi exists")
+			s.expectFirmware(facts, first)
 		})
 
 		It("runs cgroup v2", SpecTimeout(commandLimit), func(ctx SpecContext) {
@@ -91,15 +90,15 @@ func (s *suite) declareBoot() {
 }
 
 // bootsUnder is the text of the spec that boots under a firmware.
-func bootsUnder(f machine.Firmware) string { return "boots under " + strings.ToUpper(string(f)) }
+func bootsUnder(f machine.Firmware) string { return "boots under " + f.Title() }
 
 func (s *suite) declareSecondFirmware() {
 	second := s.options.Firmware[1]
-	Context("boot", Label("boot", string(second), "slow"), func() {
+	Context("boot", firmwareLabels(second), Label("slow"), func() {
 		It(bootsUnder(second), Label("smoke"), SpecTimeout(2*bootLimit), func(ctx SpecContext) {
 			facts := need(ctx, s, s.second)
 			s.attachJSON("boot-"+string(second)+".json", facts)
-			Expect(facts.EFI).To(Equal(second == machine.UEFI), "whether /sys/firmware/efi exists")
+			s.expectFirmware(facts, second)
 			Expect(s.unitProblems(facts)).To(BeEmpty())
 			Expect(consoleProblems(facts.Console)).To(BeEmpty())
 		})
@@ -111,6 +110,21 @@ func (s *suite) declareSecondFirmware() {
 			Expect(other.MachineID).NotTo(Equal(first.MachineID), "the machine ID is baked into the image")
 		})
 	})
+}
+
+// firmwareLabels are those of what a boot under a firmware shows.
+func firmwareLabels(f machine.Firmware) Labels {
+	labels := Label("boot", string(f))
+	if f == machine.SecureBoot {
+		labels = append(labels, string(machine.UEFI))
+	}
+	return labels
+}
+
+func (s *suite) expectFirmware(facts bootFacts, f machine.Firmware) {
+	GinkgoHelper()
+	Expect(facts.EFI).To(Equal(f.EFI()), "whether /sys/firmware/efi exists")
+	Expect(facts.SecureBoot).To(Equal(f == machine.SecureBoot), "whether the firmware says that it enforces Secure Boot")
 }
 
 // primaryFacts returns the facts of the first machine, or ends the spec.

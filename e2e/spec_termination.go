@@ -38,6 +38,16 @@ func (s *suite) declareTermination() {
 			})
 		}
 
+		// On kernel 6.17 and newer what exec starts carries a stacked label
+		// that the profile's rules do not match (containerd#12886).
+		It(s.needing(demand{survivors: true}, "lets what exec starts signal its own children"), Label("apparmor"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+			p := s.needPods(ctx)
+			Expect(s.labelProblems(p.state, workload.ClientName, p.uids[workload.ClientName])).To(BeEmpty(), "without this label the signal proves nothing")
+			answer, err := p.exec(ctx, workload.ClientName, "signal-child")
+			Expect(err).NotTo(HaveOccurred(), answer)
+			Expect(answer).To(Equal("signalled"))
+		})
+
 		It(s.needing(demand{job: true}, "removes a finished Job and its pod"), SpecTimeout(podsLimit), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			w := s.needDeleted(ctx)

@@ -290,7 +290,7 @@ func TestManyUnknownKeysAreQuick(t *testing.T) {
 	if len(got) < count {
 		t.Errorf("%d problems, expected at least %d", len(got), count)
 	}
-	if took := time.Since(start); took > 20*time.Second {
-		t.Errorf("took %v, expected a few seconds at most", took)
+	if took := time.Since(start); took > 2*time.Minute {
+		t.Errorf("took %v, expected seconds", took)
 	}
 }

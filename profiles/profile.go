@@ -251,7 +251,8 @@ type Disk struct {
 	// Virtual size: a whole number of MiB, at least `4GiB`. The root file
 	// system grows to a larger disk at the first boot. Required.
 	Size string `yaml:"size" json:"size"`
-	// Which files are written: `qcow2`, `raw`. Default: `qcow2`.
+	// Which files are written: `qcow2`, `raw`, `vhd` (fixed, as Azure wants
+	// it), `vmdk` (stream-optimized) and `ova` (amd64 only). Default: `qcow2`.
 	Formats []string `yaml:"formats" json:"formats"`
 	// Size of the EFI system partition: at least `33MiB`, the smallest FAT32,
 	// and at most a quarter of the disk. Default: `64MiB`.

@@ -451,15 +451,15 @@ var refusals = []struct {
 	{"no size", "  size: 8GiB\n", "", []string{
 		"93:1: disk.size: missing: expected a size such as 8GiB",
 	}},
-	{"format", "[qcow2, raw]", "[qcow, vmdk]", []string{
-		"95:13: disk.formats[0]: found \"qcow\", expected one of qcow2, raw; did you mean \"qcow2\"?",
-		"95:19: disk.formats[1]: found \"vmdk\", expected one of qcow2, raw",
+	{"format", "[qcow2, raw]", "[qcow, vdi]", []string{
+		"95:13: disk.formats[0]: found \"qcow\", expected one of ova, qcow2, raw, vhd, vmdk; did you mean \"qcow2\"?",
+		"95:19: disk.formats[1]: found \"vdi\", expected one of ova, qcow2, raw, vhd, vmdk; did you mean \"vhd\"?",
 	}},
 	{"format twice", "[qcow2, raw]", "[raw, raw]", []string{
 		"95:18: disk.formats[1]: found \"raw\" twice: first as item 0",
 	}},
 	{"no format", "[qcow2, raw]", "[]", []string{
-		"95:12: disk.formats: found none, expected at least one format: qcow2 or raw",
+		"95:12: disk.formats: found none, expected at least one format, such as qcow2",
 	}},
 	{"label too long", "rootLabel: root", "rootLabel: root-of-a-node-image", []string{
 		"97:14: disk.rootLabel: found 20 bytes, expected at most 16: ext4 keeps no more",

@@ -265,8 +265,8 @@ func (v *validator) disk(d Disk) {
 	if size > 0 && esp > size/4 {
 		v.report("disk.espSize", "found %s, expected at most a quarter of disk.size (%s)", quote(d.ESPSize), d.Size)
 	}
-	v.filled("disk.formats", len(d.Formats), "format: qcow2 or raw")
-	v.list("disk.formats", d.Formats, func(at, format string) { v.oneOf(at, format, []string{"qcow2", "raw"}) })
+	v.filled("disk.formats", len(d.Formats), "format, such as qcow2")
+	v.list("disk.formats", d.Formats, func(at, format string) { v.oneOf(at, format, []string{"ova", "qcow2", "raw", "vhd", "vmdk"}) })
 	v.match("disk.rootLabel", d.RootLabel, rootLabel, "a label of letters, digits, dots, underscores and hyphens")
 	if len(d.RootLabel) > maxRootLabel {
 		v.report("disk.rootLabel", "found %d bytes, expected at most %d: ext4 keeps no more", len(d.RootLabel), maxRootLabel)

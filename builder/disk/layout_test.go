@@ -123,7 +123,7 @@ func TestArgv(t *testing.T) {
 	l.RootUUID, l.ESPVolume = "11111111-2222-5333-8444-555555555555", 0x0badcafe
 	got := append([][]string{
 		sfdiskArgv("/s/d.raw"), mke2fsArgv("/s/d.raw", "/s/root", l), e2fsckArgv("/s/d.raw", l),
-		convertArgv("/s/d.raw", "/s/d.qcow2"),
+		append([]string{"qemu-img"}, qcow2Args("/s/d.raw", "/s/d.qcow2")...),
 	}, espCommands("/s/esp.img", "/s/esp", l)...)
 	want := [][]string{
 		{"sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe", "never", "/s/d.raw"},

@@ -80,7 +80,7 @@ counts, so that a series that was interrupted goes on.`,
 	cmd.Flags().DurationVar(&opts.Slack, "slack", 0, "what a pod may take beyond its grace period (default: measured for the accelerator)")
 	cmd.Flags().StringVar(&opts.LabelFilter, "label-filter", "", "run only specs whose labels match, e.g. '!soak && !reboot'")
 	cmd.Flags().StringArrayVar(&opts.Specs, "spec", nil, "run only specs whose name holds this text; may be given several times")
-	cmd.Flags().StringSliceVar(&firmware, "firmware", nil, "firmwares to boot under, the cluster under the first (default uefi,bios)")
+	cmd.Flags().StringSliceVar(&firmware, "firmware", nil, "firmwares to boot under, the cluster under the first (default secureboot,bios; secureboot is UEFI that enforces it)")
 	cmd.Flags().Var(accel, "accel", "accelerator; auto is KVM where it is proven to run a guest")
 	cmd.Flags().IntVar(&opts.CPUs, "cpus", 2, "virtual CPUs")
 	cmd.Flags().IntVar(&opts.MemoryMiB, "memory", 4096, "memory in MiB")

@@ -131,11 +131,19 @@ func bootCauses() []Cause {
 			},
 		},
 		{
+			ID:    "secure-boot-refused",
+			Title: "Secure Boot refused a boot loader or kernel that no key of the firmware has signed",
+			Fix:   "put the distribution's signed shim, GRUB and kernel into the image (packages shim-signed and grub-efi-*-signed), unchanged, and keep all three of one release: revoked old ones are refused too",
+			Symptoms: []Symptom{
+				symptom(Console, Certain, `Verification failed: \(0x[0-9A-Fa-f]+\) Security Violation|bad shim signature|BdsDxe: failed to load .*: (Access Denied|Security Violation)|prohibited by secure boot policy`),
+			},
+		},
+		{
 			ID:    "no-boot-loader",
 			Title: "the firmware found nothing to boot",
 			Fix:   "check the ESP and its fallback path EFI/BOOT for UEFI, the BIOS boot partition and MBR for BIOS",
 			Symptoms: []Symptom{
-				symptom(Console, Certain, `No bootable device|BdsDxe: No bootable option|grub rescue>`),
+				symptom(Console, Certain, `No bootable device|BdsDxe: No bootable option|BdsDxe: starting Boot\d+ "UiApp"|grub rescue>`),
 			},
 		},
 	}

@@ -7,11 +7,10 @@ func runtimeCauses() []Cause {
 			Title: "containerd's CRI plugin is disabled",
 			Fix:   `remove "cri" from disabled_plugins in /etc/containerd/config.toml (Docker's package ships it so) and restart containerd`,
 			See:   []string{"containerd#14121"},
-			Fatal: 3,
 			Symptoms: []Symptom{
-				symptom(Journal, Certain, `unknown service runtime\.v1\.RuntimeService`),
-				symptom(Kubeadm, Certain, `unknown service runtime\.v1\.RuntimeService`),
-				symptom(Fact, Certain, `unknown service runtime\.v1\.RuntimeService`),
+				symptom(Journal, Certain, `unknown service runtime\.v1\.(Runtime|Image)Service`),
+				symptom(Kubeadm, Certain, `unknown service runtime\.v1\.(Runtime|Image)Service`),
+				symptom(Fact, Certain, `unknown service runtime\.v1\.(Runtime|Image)Service`),
 				symptom(Config, Certain, `containerd disabled_plugins has .*cri`),
 			},
 		},
@@ -20,7 +19,6 @@ func runtimeCauses() []Cause {
 			Title: "containerd's config.toml has a version that the installed binary does not read",
 			Fix:   "write config version 2 for containerd 1.x, 3 for 2.0 to 2.2, 4 from 2.3",
 			See:   []string{"containerd RELEASES.md"},
-			Fatal: 2,
 			Symptoms: []Symptom{
 				symptom(Journal, Certain, `containerd config version .\d+. is not supported, the max version is`),
 				symptom(Journal, Certain, `expected containerd config version equal to or less than`),

@@ -70,6 +70,10 @@ func (v vm) argv() []string {
 			"-drive", "if=pflash,unit=0,readonly=on,format="+v.firmware.format+",file="+quoteValue(v.firmware.code),
 			"-drive", "if=pflash,unit=1,format="+v.firmware.format+",file="+quoteValue(v.firmware.vars))
 	}
+	if v.firmware.secure {
+		// Sleeping to memory would lose the protection, and OVMF refuses it.
+		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
+	}
 	args = append(args,
 		"-display", "none", "-vga", "none",
 		"-S",
@@ -107,8 +111,11 @@ func (v vm) argv() []string {
 // With graphics off SeaBIOS talks to the serial port, so that "No bootable
 // device" is on the console rather than on a screen that nobody sees.
 func (v vm) machine() string {
-	if v.firmware.code == "" {
+	switch {
+	case v.firmware.code == "":
 		return "q35,graphics=off"
+	case v.firmware.secure:
+		return "q35,smm=on"
 	}
 	return "q35"
 }

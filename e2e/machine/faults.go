@@ -6,6 +6,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 )
 
 // Finding is one line of a console or kernel log that names a fault.
@@ -49,7 +50,9 @@ func faults() []fault {
 		{"kernel-panic", dead, `Kernel panic - not syncing`},
 		{"init-crash", dead, `systemd\[1\]: (Freezing execution|Caught <\w+>)|Freezing execution\.$`},
 
-		{"no-bootable-device", stuck, `^No bootable device|BdsDxe: No bootable option or device was found|^UEFI Interactive Shell v`},
+		{"no-bootable-device", stuck, `^No bootable device|BdsDxe: No bootable option or device was found|BdsDxe: starting Boot\d+ "UiApp"|^UEFI Interactive Shell v`},
+		// What shim, GRUB and OVMF say of a program that no known key has signed.
+		{"secure-boot-refused", stuck, `Verification failed: \(0x[0-9A-Fa-f]+\) Security Violation|bad shim signature|BdsDxe: failed to load .*: (Access Denied|Security Violation)|prohibited by secure boot policy`},
 		{"boot-loader-stuck", stuck, `^grub( rescue)?> ?|Entering rescue mode\.\.\.`},
 		{"initramfs-shell", stuck, `^\(initramfs\)|Gave up waiting for root (file system )?device|Dropping to a shell!|^dracut:/#`},
 		{"emergency-shell", stuck, `You are in (emergency|rescue) mode|Entering emergency mode|Cannot open access to console, the root account is locked|Press Enter for maintenance`},
@@ -93,15 +96,20 @@ func classify(known []fault, line string) (fault, bool) {
 // escapes are terminal control sequences: CSI, OSC, and two-character ones.
 var escapes = regexp.MustCompile(`\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()#][0-9A-Za-z]|[0-9=>A-Zc-z])`)
 
-// cleanLine removes escape sequences, carriage returns and other controls.
+// gaps are what a firmware's full-screen message is mostly made of.
+var gaps = regexp.MustCompile(` {8,}`)
+
+// cleanLine removes escape sequences, carriage returns and other controls, and
+// what is no UTF-8: firmware draws its boxes in an older character set.
 func cleanLine(line string) string {
 	line = escapes.ReplaceAllString(line, "")
-	return strings.TrimRight(strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r == 0x7f {
+	line = strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || r == utf8.RuneError {
 			return -1
 		}
 		return r
-	}, line), " ")
+	}, line)
+	return strings.TrimRight(gaps.ReplaceAllString(line, "  "), " ")
 }
 
 // ScanLog returns what a console's or a kernel's log says went wrong, less

@@ -14,28 +14,45 @@ import (
 type firmwareFiles struct {
 	code, vars string
 	format     string // raw or qcow2
+	// secure: only code in system management mode may write the variables.
+	// Firmware that is built for Secure Boot starts on no other machine.
+	secure bool
 }
 
 // ovmfCandidates are where distributions put OVMF, newest layout first. The
 // 2 MB builds come last: their variable store is too small for Secure Boot's
 // databases, and a store must match the size of its code.
 var ovmfCandidates = [...]firmwareFiles{
-	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", "raw"},                   // Debian, Ubuntu
-	{"/usr/share/edk2/ovmf/OVMF_CODE_4M.qcow2", "/usr/share/edk2/ovmf/OVMF_VARS_4M.qcow2", "qcow2"}, // Fedora
-	{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd", "raw"},           // Arch
-	{"/usr/share/qemu/ovmf-x86_64-4m-code.bin", "/usr/share/qemu/ovmf-x86_64-4m-vars.bin", "raw"},   // openSUSE
-	{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd", "raw"},               // Fedora to 38, RHEL
-	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd", "raw"},                         // Debian to 11
+	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", "raw", false},                   // Debian, Ubuntu
+	{"/usr/share/edk2/ovmf/OVMF_CODE_4M.qcow2", "/usr/share/edk2/ovmf/OVMF_VARS_4M.qcow2", "qcow2", false}, // Fedora
+	{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd", "raw", false},           // Arch
+	{"/usr/share/qemu/ovmf-x86_64-4m-code.bin", "/usr/share/qemu/ovmf-x86_64-4m-vars.bin", "raw", false},   // openSUSE
+	{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd", "raw", false},               // Fedora to 38, RHEL
+	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd", "raw", false},                         // Debian to 11
+}
+
+// secureCandidates come with Microsoft's keys in the variables, and Secure Boot
+// on. Arch has none with keys.
+var secureCandidates = [...]firmwareFiles{
+	{"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd", "raw", true},                        // Debian, Ubuntu
+	{"/usr/share/edk2/ovmf/OVMF_CODE_4M.secboot.qcow2", "/usr/share/edk2/ovmf/OVMF_VARS_4M.secboot.qcow2", "qcow2", true}, // Fedora
+	{"/usr/share/qemu/ovmf-x86_64-smm-ms-code.bin", "/usr/share/qemu/ovmf-x86_64-smm-ms-vars.bin", "raw", true},           // openSUSE
+	{"/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd", "raw", true},               // Fedora to 38, RHEL
 }
 
 // findFirmware returns the files of a firmware below root ("/" but in tests),
 // and none for BIOS, which comes with QEMU.
 func findFirmware(root string, firmware Firmware) (firmwareFiles, error) {
-	if firmware == BIOS {
+	candidates, without := ovmfCandidates[:], "no UEFI firmware on this host"
+	switch firmware {
+	case BIOS:
 		return firmwareFiles{}, nil
+	case SecureBoot:
+		candidates = secureCandidates[:]
+		without = "no UEFI firmware with Secure Boot and Microsoft's keys on this host (without it, leave secureboot out of the firmwares)"
 	}
 	var looked []string
-	for _, c := range ovmfCandidates {
+	for _, c := range candidates {
 		c.code, c.vars = filepath.Join(root, c.code), filepath.Join(root, c.vars)
 		if readable(c.code) && readable(c.vars) {
 			return c, nil
@@ -43,8 +60,8 @@ func findFirmware(root string, firmware Firmware) (firmwareFiles, error) {
 		looked = append(looked, c.code)
 	}
 	return firmwareFiles{}, exitcode.BadInput(fmt.Errorf(
-		"no UEFI firmware on this host: install the package ovmf (Debian, Ubuntu) or edk2-ovmf (Fedora, Arch); looked for %s, each with its variable store",
-		strings.Join(looked, ", ")))
+		"%s: install the package ovmf (Debian, Ubuntu) or edk2-ovmf (Fedora, Arch); looked for %s, each with its variable store",
+		without, strings.Join(looked, ", ")))
 }
 
 func readable(path string) bool {

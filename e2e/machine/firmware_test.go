@@ -3,6 +3,7 @@ package machine
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,15 +31,19 @@ func TestFindFirmware(t *testing.T) {
 			t.Errorf("got %+v, %v", f, err)
 		}
 	})
-	for _, c := range ovmfCandidates {
+	for _, c := range slices.Concat(ovmfCandidates[:], secureCandidates[:]) {
+		firmware := UEFI
+		if c.secure {
+			firmware = SecureBoot
+		}
 		t.Run(strings.ReplaceAll(c.code[1:], "/", "_"), func(t *testing.T) {
 			t.Parallel()
 			root := install(t, c.code, c.vars)
-			f, err := findFirmware(root, UEFI)
+			f, err := findFirmware(root, firmware)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if f != (firmwareFiles{filepath.Join(root, c.code), filepath.Join(root, c.vars), c.format}) {
+			if f != (firmwareFiles{filepath.Join(root, c.code), filepath.Join(root, c.vars), c.format, c.secure}) {
 				t.Errorf("got %+v", f)
 			}
 			dir := t.TempDir()
@@ -62,6 +67,14 @@ func TestFindFirmware(t *testing.T) {
 		root := install(t, "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd", "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd")
 		if f, err := findFirmware(root, UEFI); err != nil || filepath.Base(f.code) != "OVMF_CODE_4M.fd" {
 			t.Errorf("got %+v, %v", f, err)
+		}
+	})
+	t.Run("firmware without keys is none for Secure Boot", func(t *testing.T) {
+		t.Parallel()
+		root := install(t, "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
+		_, err := findFirmware(root, SecureBoot)
+		if err == nil || exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), "leave secureboot out") {
+			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("code without variables is no firmware", func(t *testing.T) {

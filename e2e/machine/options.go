@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +20,24 @@ type Firmware string
 const (
 	BIOS Firmware = "bios" // SeaBIOS, QEMU's own
 	UEFI Firmware = "uefi" // OVMF, from the distribution's package
+	// SecureBoot is UEFI that starts only what the keys sign that machines
+	// come with: Microsoft's. Its variables are locked against the guest.
+	SecureBoot Firmware = "secureboot"
 )
+
+// Firmwares are all that Start knows.
+func Firmwares() []Firmware { return []Firmware{BIOS, UEFI, SecureBoot} }
+
+// EFI tells whether the guest is started by UEFI.
+func (f Firmware) EFI() bool { return f == UEFI || f == SecureBoot }
+
+// Title is the firmware's name for people.
+func (f Firmware) Title() string {
+	if f == SecureBoot {
+		return "UEFI with Secure Boot"
+	}
+	return strings.ToUpper(string(f))
+}
 
 // Accel selects what runs the guest's instructions.
 type Accel string
@@ -152,8 +170,8 @@ func (o Options) validate() error {
 	if o.Dir == "" {
 		bad("no evidence directory was named")
 	}
-	if o.Firmware != BIOS && o.Firmware != UEFI {
-		bad("firmware %q: expected %q or %q", o.Firmware, BIOS, UEFI)
+	if !slices.Contains(Firmwares(), o.Firmware) {
+		bad("firmware %q: expected one of %q", o.Firmware, Firmwares())
 	}
 	if o.Accel != AccelAuto && o.Accel != AccelKVM && o.Accel != AccelTCG {
 		bad("accelerator %q: expected %q, %q or %q", o.Accel, AccelAuto, AccelKVM, AccelTCG)

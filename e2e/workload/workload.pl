@@ -77,6 +77,18 @@ my %mode = (
         exit 0;
     },
 
+    # Signals a child and waits for its end, as a shell does with its jobs.
+    'signal-child' => sub {
+        my $pid = fork;
+        die "forking: $!\n" unless defined $pid;
+        unless ($pid) { sleep 30; exit 1 }
+        unless (kill 'TERM', $pid) { print "signalling a child: $!\n"; exit 1 }
+        waitpid $pid, 0;
+        my $signal = $? & 127;
+        print $signal == 15 ? "signalled\n" : "the child ended with status $?\n";
+        exit($signal == 15 ? 0 : 1);
+    },
+
     # Writes one word, for hooks.
     'mark' => sub {
         my ($marker, $word, $delay) = @_;

@@ -251,3 +251,11 @@ func TestLookup(t *testing.T) {
 		t.Errorf("a silent server gives exit code %d, want 1", code)
 	}
 }
+
+func TestSignalChild(t *testing.T) {
+	t.Parallel()
+	out, err := perl(t, "signal-child").CombinedOutput()
+	if err != nil || string(out) != "signalled\n" {
+		t.Errorf("%v, %q", err, out)
+	}
+}

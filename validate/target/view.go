@@ -58,13 +58,17 @@ type step struct {
 	node node
 }
 
+// validName is fs.ValidPath for names of any bytes, which is what Linux allows:
+// a file with a name in Latin-1 is a file like any other.
+func validName(name string) bool { return fs.ValidPath(strings.ToValidUTF8(name, "?")) }
+
 // resolve walks a name from the root, following links; the last component's
 // only if follow is set. The result's path has no links in it.
 func (v *view) resolve(op, name string, follow bool) ([]step, error) {
 	fail := func(err error) ([]step, error) {
 		return nil, &fs.PathError{Op: op, Path: name, Err: err}
 	}
-	if !fs.ValidPath(name) {
+	if !validName(name) {
 		return fail(fs.ErrInvalid)
 	}
 	at := []step{{".", v.root}}

@@ -12,7 +12,7 @@ PACKER  ?= packer
 
 GO      ?= go
 # Building an image needs root for mknod and chroot; the suite does not.
-SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,HOME,GOPROXY,GOSUMDB,GOFLAGS,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,NODEIMAGE_CACHE,XDG_CACHE_HOME)
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,HOME,GOPROXY,GOSUMDB,GOFLAGS,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,NODEIMAGE_MIRRORS,NODEIMAGE_CACHE,XDG_CACHE_HOME)
 CGO_OFF := CGO_ENABLED=0
 LDFLAGS := -s -w
 

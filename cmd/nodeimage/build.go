@@ -44,6 +44,7 @@ built again.`,
 	cmd.Flags().StringVar(&opts.CacheDir, "cache", "", "directory of the store (default $NODEIMAGE_CACHE or the user's cache directory)")
 	cmd.Flags().StringSliceVar(&opts.Formats, "formats", nil, "image formats instead of the profile's")
 	cmd.Flags().StringVar(&opts.DiskSize, "disk-size", "", "size of the disk instead of the profile's, e.g. 20GiB")
+	cmd.Flags().StringArrayVar(&opts.Mirrors, "mirror", nil, "HOST=URL to ask instead of an upstream host; may be given again (see also $NODEIMAGE_MIRRORS)")
 	cmd.Flags().BoolVar(&opts.Force, "force", false, "build even if nothing has changed since the last build")
 	cmd.Flags().Var(format, "format", "how to print the result")
 	return cmd

@@ -50,7 +50,7 @@ func provenanceStatement(s Subject, m manifest.Manifest, manifestFile string, ma
 	for _, c := range m.Components {
 		d := &intoto.ResourceDescriptor{Name: c.Name, Uri: cmp.Or(componentPURL(c), c.Module)}
 		notes := map[string]any{"version": c.Version, "source": c.Source}
-		if sum, ok := strings.CutPrefix(c.Sum, "sha256:"); ok {
+		if sum, ok := strings.CutPrefix(c.Sum, "sha256:"); ok && len(c.Downloads) < 2 {
 			d.Digest = map[string]string{"sha256": sum}
 		} else if c.Sum != "" {
 			notes["sum"] = c.Sum
@@ -62,6 +62,14 @@ func provenanceStatement(s Subject, m manifest.Manifest, manifestFile string, ma
 			return nil, fmt.Errorf("provenance: component %s: %w", c.Name, err)
 		}
 		p.BuildDefinition.ResolvedDependencies = append(p.BuildDefinition.ResolvedDependencies, d)
+		if len(c.Downloads) < 2 {
+			continue // d is it
+		}
+		for _, file := range c.Downloads {
+			p.BuildDefinition.ResolvedDependencies = append(p.BuildDefinition.ResolvedDependencies, &intoto.ResourceDescriptor{
+				Name: c.Name, Uri: file.From, Digest: map[string]string{"sha256": file.SHA256},
+			})
+		}
 	}
 	for _, pkg := range m.Packages {
 		d := &intoto.ResourceDescriptor{Uri: debPURL(pkg.Name, pkg.Version, pkg.Arch, distro)}

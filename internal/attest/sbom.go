@@ -25,7 +25,7 @@ const propertyPrefix = "nodeimage:"
 // as SPDX identifiers.
 var componentLicences = map[string]string{
 	"containerd": "Apache-2.0", "runc": "Apache-2.0", "cni-plugins": "Apache-2.0", "kubernetes": "Apache-2.0",
-	"etcd": "Apache-2.0", "coredns": "Apache-2.0", "pause": "Apache-2.0",
+	"etcd": "Apache-2.0", "coredns": "Apache-2.0", "pause": "Apache-2.0", "control-plane": "Apache-2.0", "crictl": "Apache-2.0",
 }
 
 // bom collects components and what depends on what, each once.

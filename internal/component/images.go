@@ -21,6 +21,12 @@ import (
 // imageFormat changes when the same components give another image.
 const imageFormat = "image/1"
 
+// imageTar and imageRecord are what an image is in the store.
+const (
+	imageTar    = "image.tar"
+	imageRecord = "image.json"
+)
+
 // Images implements Resolver. The list is compared with what the kubeadm that
 // goes into the node image prints, since that one will ask for them.
 func (m *Maker) Images(ctx context.Context) ([]Image, error) {
@@ -44,6 +50,9 @@ func (m *Maker) Images(ctx context.Context) ([]Image, error) {
 
 // askKubeadm fails unless kubeadm's own list is names.
 func (m *Maker) askKubeadm(ctx context.Context, names []string) error {
+	if m.profile.OS.Arch != hostArch() {
+		return nil // it does not run here; the table of versions has to do
+	}
 	kubernetes, err := m.Component(ctx, "kubernetes")
 	if err != nil {
 		return err
@@ -69,8 +78,19 @@ func (m *Maker) askKubeadm(ctx context.Context, names []string) error {
 	return nil
 }
 
-// image makes one image.
+// image makes one image, or pulls it.
 func (m *Maker) image(ctx context.Context, name string) (Image, error) {
+	if m.profile.Components[programOf(name)].Source == profiles.SourceRegistry {
+		built, err := m.Component(ctx, programOf(name))
+		if err != nil {
+			return Image{}, err
+		}
+		packed, ok := built.File(imageTar)
+		if !ok {
+			return Image{}, fmt.Errorf("component %s has no %s", built.Name, imageTar)
+		}
+		return readImage(name, packed.Path, filepath.Join(filepath.Dir(filepath.Dir(packed.Path)), imageRecord))
+	}
 	spec, inputs, err := m.imageSpec(ctx, name)
 	if err != nil {
 		return Image{}, err
@@ -85,7 +105,6 @@ func (m *Maker) image(ctx context.Context, name string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	const tarName, recordName = "image.tar", "image.json"
 	dir, err := m.store.Do(ctx, key, func(ctx context.Context, dir string) error {
 		start := time.Now()
 		entries, err := m.imageEntries(ctx, filepath.Join(dir, ".work"), spec, inputs)
@@ -93,7 +112,7 @@ func (m *Maker) image(ctx context.Context, name string) (Image, error) {
 			return err
 		}
 		spec.Entries = entries
-		written, err := oci.Write(ctx, spec, filepath.Join(dir, tarName))
+		written, err := oci.Write(ctx, spec, filepath.Join(dir, imageTar))
 		if err != nil {
 			return err
 		}
@@ -101,7 +120,7 @@ func (m *Maker) image(ctx context.Context, name string) (Image, error) {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, recordName), text, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, imageRecord), text, 0o644); err != nil {
 			return err
 		}
 		m.logf("%s: assembled in %s, %d MB", name, time.Since(start).Round(100*time.Millisecond), written.Size/1e6)
@@ -110,15 +129,19 @@ func (m *Maker) image(ctx context.Context, name string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	text, err := os.ReadFile(filepath.Join(dir, recordName))
+	return readImage(name, filepath.Join(dir, imageTar), filepath.Join(dir, imageRecord))
+}
+
+func readImage(name, packed, record string) (Image, error) {
+	text, err := os.ReadFile(record)
 	if err != nil {
 		return Image{}, err
 	}
 	var written oci.Written
 	if err := json.Unmarshal(text, &written); err != nil {
-		return Image{}, fmt.Errorf("reading %s: %w", filepath.Join(dir, recordName), err)
+		return Image{}, fmt.Errorf("reading %s: %w", record, err)
 	}
-	return Image{Name: name, Digest: written.Digest, Size: written.Size, Path: filepath.Join(dir, tarName)}, nil
+	return Image{Name: name, Digest: written.Digest, Size: written.Size, Path: packed}, nil
 }
 
 // imageSpec returns an image's configuration, and the components that its

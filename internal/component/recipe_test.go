@@ -172,7 +172,7 @@ func TestNewRefuses(t *testing.T) {
 			},
 			[]string{"component pause: version 3.10.2", "genpin kubernetes 1.99.0"},
 		},
-		"sources of later releases, all at once": {
+		"sources without what they need, all at once": {
 			func(c map[string]profiles.Component) {
 				for name, source := range map[string]profiles.SourceKind{"runc": profiles.SourceRelease, "containerd": profiles.SourceFile, "etcd": "floppy"} {
 					changed := c[name]
@@ -180,7 +180,7 @@ func TestNewRefuses(t *testing.T) {
 					c[name] = changed
 				}
 			},
-			[]string{`component runc: source "release" is not supported`, `component containerd: source "file" is not supported`, `component etcd: unknown source "floppy"`},
+			[]string{`component runc: source "release" needs a list of files`, `component containerd: source "file" needs a list of files`, `component etcd: unknown source "floppy"`},
 		},
 		"a component that has no recipe": {
 			func(c map[string]profiles.Component) {

@@ -18,7 +18,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
@@ -37,6 +39,9 @@ type Options struct {
 	// OmitTags names Go build tags, by component, that its recipe has and the
 	// result shall not have: a runc without seccomp, to see that it is caught.
 	OmitTags map[string][]string
+	// Mirrors are settings HOST=URL, which win over those of the environment
+	// variable NODEIMAGE_MIRRORS.
+	Mirrors []string
 }
 
 // Maker is the Resolver that makes what is not in the store yet.
@@ -47,6 +52,7 @@ type Maker struct {
 	logf    func(format string, args ...any)
 	omit    map[string][]string
 	sources map[string]source
+	fetch   *fetch.Client
 	// pauses lie between attempts to fetch: a proxy that failed once often
 	// answers the next time.
 	pauses []time.Duration
@@ -70,7 +76,9 @@ func New(profile *profiles.Profile, s *store.Store, o Options) (*Maker, error) {
 	if m.logf == nil {
 		m.logf = func(string, ...any) {}
 	}
-	var errs []error
+	mirrors, err := fetch.MirrorsFromEnvironment(o.Mirrors...)
+	errs := []error{err}
+	m.fetch = fetch.New(fetch.Options{Dir: filepath.Join(s.Dir(), "downloads"), Mirrors: mirrors, Logf: m.logf, Progress: transfers{console.NewTransfers(m.logf)}})
 	for _, name := range slices.Sorted(maps.Keys(profile.Components)) {
 		src, err := m.newSource(name, profile.Components[name])
 		errs = append(errs, err)
@@ -81,6 +89,11 @@ func New(profile *profiles.Profile, s *store.Store, o Options) (*Maker, error) {
 	}
 	return m, nil
 }
+
+// transfers shows downloads on the console.
+type transfers struct{ *console.Transfers }
+
+func (t transfers) Start(name string, total int64) fetch.Transfer { return t.Begin(name, total) }
 
 // isolating runs every command in mount and process namespaces of its own.
 type isolating struct{ run.Runner }

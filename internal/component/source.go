@@ -31,11 +31,12 @@ func (m *Maker) newSource(name string, c profiles.Component) (source, error) {
 	case profiles.SourceDeb:
 		return m.newDebs(name, c)
 	case profiles.SourceRelease, profiles.SourceFile:
-		return nil, exitcode.BadInput(fmt.Errorf("component %s: source %q is not supported by this release of nodeimage: use %q or %q",
-			name, c.Source, profiles.SourceGoModule, profiles.SourceDeb))
+		return m.newRelease(name, c)
+	case profiles.SourceRegistry:
+		return m.newPulledImage(name, c)
 	}
-	return nil, exitcode.BadInput(fmt.Errorf("component %s: unknown source %q: expected %q or %q",
-		name, c.Source, profiles.SourceGoModule, profiles.SourceDeb))
+	return nil, exitcode.BadInput(fmt.Errorf("component %s: unknown source %q: expected one of %q, %q, %q, %q, %q",
+		name, c.Source, profiles.SourceGoModule, profiles.SourceDeb, profiles.SourceRelease, profiles.SourceFile, profiles.SourceRegistry))
 }
 
 // label names a component in progress lines.

@@ -59,11 +59,20 @@ type Fragment struct {
 type Component struct {
 	Name      string `json:"name"`
 	Version   string `json:"version"`
-	Source    string `json:"source"`           // gomod, deb, release, file
-	Module    string `json:"module,omitempty"` // module@version for gomod, URL for release
+	Source    string `json:"source"`           // gomod, deb, release, file, registry
+	Module    string `json:"module,omitempty"` // module@version for gomod, URL or path of the only download, name of the image
 	Sum       string `json:"sum"`              // h1:… or sha256:…
 	Toolchain string `json:"toolchain,omitempty"`
-	Files     []File `json:"files,omitempty"`
+	// Downloads are the files that a release or file component came in.
+	Downloads []Download `json:"downloads,omitempty"`
+	Files     []File     `json:"files,omitempty"`
+}
+
+// Download is one file that a component came in.
+type Download struct {
+	From   string `json:"from"` // upstream's URL, or the path on the build host
+	SHA256 string `json:"sha256"`
+	Size   int64  `json:"size"`
 }
 
 // File is an installed file of a component.

@@ -1,15 +1,10 @@
 package oci
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,8 +46,8 @@ func Write(ctx context.Context, spec Spec, target string) (w Written, err error)
 	if err != nil {
 		return fail(err)
 	}
-	if w, err = pack(img, l, ref, spec, target); err != nil {
-		return fail(errors.Join(err, os.Remove(target)))
+	if w, err = pack(ctx, img, l, ref, spec, target); err != nil {
+		return fail(err)
 	}
 	return w, nil
 }
@@ -90,7 +85,7 @@ func (spec Spec) image(l layer) (v1.Image, error) {
 }
 
 // pack writes the layout: the marker, the index, and the three blobs.
-func pack(img v1.Image, l layer, ref name.Tag, spec Spec, target string) (Written, error) {
+func pack(ctx context.Context, img v1.Image, l layer, ref name.Tag, spec Spec, target string) (Written, error) {
 	manifest, err := img.RawManifest()
 	if err != nil {
 		return Written{}, err
@@ -107,65 +102,14 @@ func pack(img v1.Image, l layer, ref name.Tag, spec Spec, target string) (Writte
 	if err != nil {
 		return Written{}, err
 	}
-	index, err := json.Marshal(v1.IndexManifest{
-		SchemaVersion: 2,
-		MediaType:     types.OCIImageIndex,
-		Manifests: []v1.Descriptor{{
-			MediaType: types.OCIManifestSchema1,
-			Size:      int64(len(manifest)),
-			Digest:    digest,
-			Platform:  &v1.Platform{OS: "linux", Architecture: spec.Arch},
-			Annotations: map[string]string{
-				// containerd takes the whole name from the first, everybody
-				// else the tag from the second.
-				"io.containerd.image.name":          spec.Name,
-				"org.opencontainers.image.ref.name": ref.TagStr(),
-			},
-		}},
+	index, err := indexOf(ref, spec.Arch, v1.Descriptor{MediaType: types.OCIManifestSchema1, Size: int64(len(manifest)), Digest: digest})
+	if err != nil {
+		return Written{}, err
+	}
+	err = writeLayout(ctx, target, index, []blob{
+		memory(blobPath(digest), manifest), memory(blobPath(configDigest), config), {blobPath(l.digest), l.size, l.Compressed},
 	})
 	if err != nil {
-		return Written{}, err
-	}
-	small := map[string][]byte{
-		"oci-layout":           []byte(`{"imageLayoutVersion":"1.0.0"}`),
-		"index.json":           index,
-		blobPath(digest):       manifest,
-		blobPath(configDigest): config,
-	}
-	out, err := os.Create(target)
-	if err != nil {
-		return Written{}, err
-	}
-	defer out.Close()
-	tw := tar.NewWriter(out)
-	for _, dir := range []string{"blobs/", "blobs/sha256/"} {
-		if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: time.Unix(0, 0)}); err != nil {
-			return Written{}, err
-		}
-	}
-	paths := []string{blobPath(l.digest)}
-	for p := range small {
-		paths = append(paths, p)
-	}
-	slices.Sort(paths)
-	for _, p := range paths {
-		var content io.ReadCloser = io.NopCloser(bytes.NewReader(small[p]))
-		size := int64(len(small[p]))
-		if p == blobPath(l.digest) {
-			size = l.size
-			if content, err = l.Compressed(); err != nil {
-				return Written{}, err
-			}
-		}
-		err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: p, Mode: 0o644, Size: size, ModTime: time.Unix(0, 0)})
-		if err == nil {
-			_, err = io.Copy(tw, content)
-		}
-		if err := errors.Join(err, content.Close()); err != nil {
-			return Written{}, err
-		}
-	}
-	if err := errors.Join(tw.Close(), out.Close()); err != nil {
 		return Written{}, err
 	}
 	return Written{Digest: digest.String(), Size: int64(len(manifest)) + int64(len(config)) + l.size}, nil

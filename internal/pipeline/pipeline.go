@@ -29,7 +29,9 @@ type Options struct {
 	DiskSize  string   // overrides the profile's when not empty
 	// Force rebuilds even if the outputs are already what they would become.
 	Force bool
-	UI    packersdk.Ui
+	// Mirrors are settings HOST=URL, which win over the environment's.
+	Mirrors []string
+	UI      packersdk.Ui
 }
 
 // stage is a provisioner under the name templates use.

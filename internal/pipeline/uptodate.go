@@ -41,7 +41,7 @@ type Result struct {
 // returns the key of the outputs: compiling waits for no download. The steps of
 // the build then find it all in the store.
 func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store) (string, error) {
-	resolver, err := component.New(p, s, component.Options{Logf: opts.UI.Sayf})
+	resolver, err := component.New(p, s, component.Options{Logf: opts.UI.Sayf, Mirrors: opts.Mirrors})
 	if err != nil {
 		return "", err
 	}

@@ -12,6 +12,14 @@ import (
 
 var errLocked = errors.New("locked by another owner")
 
+// LockFile opens path, which is made when it is missing, and takes an
+// exclusive lock on it, waiting until ctx is done. Closing the file frees the
+// lock. The file that is returned was not renamed or removed by another owner.
+func LockFile(ctx context.Context, path string) (*os.File, error) { return lockFile(ctx, path) }
+
+// TryLockFile is LockFile without waiting: it fails when path has an owner.
+func TryLockFile(path string) (*os.File, error) { return tryLockFile(path) }
+
 // lockFile takes an exclusive lock on path, waiting until ctx is done. Closing
 // the file frees the lock.
 func lockFile(ctx context.Context, path string) (*os.File, error) {

@@ -157,6 +157,12 @@ func (f *fake) monitor(listener net.Listener, mode string) {
 					mode = "internal-error"
 				}
 			}
+			if mode == "slips-once" {
+				mode = "slips"
+				if _, err := os.Stat(filepath.Join(filepath.Dir(f.console.Name()), "attempt-1-"+ConsoleLog)); err == nil {
+					mode = "answers"
+				}
+			}
 			if mode == "answers" || mode == "imposter" {
 				if err := f.startSSHD(mode == "imposter"); err != nil {
 					fmt.Fprintln(os.Stderr, "fake:", err)
@@ -197,6 +203,10 @@ func (f *fake) run(mode string) {
 		f.quit <- 134
 	case "panics":
 		_, _ = fmt.Fprint(f.console, "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n[    1.1] ---[ end Kernel panic\r\n")
+	case "slips":
+		_, _ = fmt.Fprint(f.console, oopsInt3("66"))
+	case "breakpoint":
+		_, _ = fmt.Fprint(f.console, oopsInt3("cc"))
 	case "pvpanic":
 		f.send(`{"event": "GUEST_PANICKED", "data": {"action": "pause"}, "timestamp": {}}`)
 	case "powers-off":

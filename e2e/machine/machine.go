@@ -142,6 +142,12 @@ func Start(ctx context.Context, o Options) (*Machine, error) {
 		return m, err
 	}
 	m, err := try(accel, reason)
+	for n := 1; n <= slipRetries && errors.Is(err, errSlipped) && ctx.Err() == nil; n++ {
+		if renameErr := keepConsole(o.Dir, n); renameErr != nil {
+			return nil, errors.Join(err, renameErr)
+		}
+		m, err = try(accel, fmt.Sprintf("%s; attempt %d, since in the one before %v", reason, n+1, errSlipped))
+	}
 	// A guest that never came as far as its kernel may be the image's fault or
 	// that of a KVM that runs the test guest and no more; emulation tells.
 	if err != nil && o.Accel == AccelAuto && accel == AccelKVM && ctx.Err() == nil && m.console != nil && !m.console.sawKernel() {
@@ -157,6 +163,18 @@ func Start(ctx context.Context, o Options) (*Machine, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// slipRetries is how often a boot that the emulator broke is begun again.
+const slipRetries = 2
+
+// keepConsole keeps the console of an attempt that is made again.
+func keepConsole(dir string, attempt int) error {
+	err := os.Rename(filepath.Join(dir, ConsoleLog), filepath.Join(dir, fmt.Sprintf("attempt-%d-%s", attempt, ConsoleLog)))
+	if err != nil {
+		return fmt.Errorf("keeping evidence: %w", err)
+	}
+	return nil
 }
 
 // shortCause is the one line of a machine's error that goes into a report.

@@ -49,6 +49,8 @@ func TestStatesAreToldApart(t *testing.T) {
 		{mode: "dies", state: ErrNeverStarted, code: 75, says: []string{"exit status 1", "KVM: entry failed"}},
 		{mode: "crashes", set: func(o *Options) { o.grace = time.Millisecond }, state: ErrGuestDied, code: 75, says: []string{"signal 6", "corrupted top size"}},
 		{mode: "panics", state: ErrGuestDied, code: 1, says: []string{"kernel-panic", "unknown-block(0,0)", "---[ end Kernel panic"}},
+		{mode: "slips", state: ErrGuestDied, code: 75, says: []string{"breakpoint that the kernel had taken out already", "Oops: int3"}},
+		{mode: "breakpoint", state: ErrGuestDied, code: 1, says: []string{"kernel-panic", "Oops: int3"}},
 		{mode: "pvpanic", state: ErrGuestDied, code: 1, says: []string{"its kernel panicked", "Booting from Hard Disk..."}},
 		{mode: "powers-off", state: ErrGuestDied, code: 1, says: []string{"powered itself off", "reboot: Power down"}},
 		{mode: "resets", state: ErrGuestDied, code: 1, says: []string{"reset itself 4 times"}},
@@ -72,7 +74,11 @@ func TestStatesAreToldApart(t *testing.T) {
 				_ = m.Kill()
 				t.Fatal("the machine came up")
 			}
-			if took := time.Since(began); took > 15*time.Second {
+			limit := 15 * time.Second
+			if test.mode == "slips" {
+				limit *= 1 + slipRetries
+			}
+			if took := time.Since(began); took > limit {
 				t.Errorf("it took %s to find out", took)
 			}
 			for _, state := range []error{ErrNeverStarted, ErrGuestDied, ErrGuestHang} {
@@ -309,5 +315,32 @@ func TestRunningMachineHidesNothing(t *testing.T) {
 	}
 	if left := scratchDirs(t, o.Scratch); len(left) != 1 {
 		t.Errorf("scratch: %v", left)
+	}
+}
+
+// oopsInt3 is a kernel that dies of a breakpoint; before is the byte in memory
+// where it was executed.
+func oopsInt3(before string) string {
+	return "[    2.050022] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\r\n" +
+		"[    2.050513] RIP: 0010:sched_clock_cpu+0x9/0x1d0\r\n" +
+		"[    2.050736] Code: 00 e9 b8 fe ff ff f3 0f 1e fa 41 54 55 53 " + before + " <90> e8 b1 ef f0 ff 48 03\r\n" +
+		"[    2.052104] Code: eb 07 0f 00 2d 85 84 2f 00 fb f4 <c3> cc cc cc cc 66 66\r\n" +
+		"[    2.052900] Kernel panic - not syncing: Fatal exception in interrupt\r\n"
+}
+
+// A boot that the emulator broke is begun again, and the report says so.
+func TestSlippedBootIsRepeated(t *testing.T) {
+	t.Parallel()
+	o := testOptions(t, "slips-once")
+	m, err := Start(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = m.Kill() }()
+	if r := m.Report(); !strings.Contains(r.AccelReason, "attempt 2") || !strings.Contains(r.AccelReason, "taken out already") {
+		t.Errorf("the report does not say so: %q", r.AccelReason)
+	}
+	if text, err := os.ReadFile(filepath.Join(o.Dir, "attempt-1-"+ConsoleLog)); err != nil || !strings.Contains(string(text), "Oops: int3") {
+		t.Errorf("the first attempt's console: %v, %q", err, text)
 	}
 }

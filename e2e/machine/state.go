@@ -24,6 +24,10 @@ var (
 	ErrConnection = errors.New("no connection to the node")
 )
 
+// errSlipped: the emulator ran code that was not in memory any more, and the
+// kernel died of it. The image is not to blame.
+var errSlipped = errors.New("the emulator ran a breakpoint that the kernel had taken out already")
+
 // StateError says why a machine is not there. Its exit code is 2 when the host
 // lacks a program, 1 when the guest itself showed the fault (it panicked,
 // powered off or fell silent) and 75 when it cannot be told.

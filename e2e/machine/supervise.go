@@ -111,6 +111,10 @@ func (m *Machine) dieOf(state error, cause string) {
 		return
 	case <-time.After(panicTrailer):
 	}
+	if m.report.Accel == AccelTCG && m.console != nil && m.console.emulatorSlipped() {
+		m.die(exitcode.Transient(m.stateError(ErrGuestDied, cause, errSlipped)))
+		return
+	}
 	m.die(exitcode.With(exitcode.Failed, m.stateError(state, cause, nil)))
 }
 

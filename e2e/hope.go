@@ -10,18 +10,24 @@ import (
 // whileHopeful returns a context that ends before ctx once the notes prove that
 // no cluster comes up on this node: kubeadm's own deadlines, and an emulated
 // machine's longer ones, would take most of an hour to say less. Its cause is
-// then an oracleError. A fault that shall show itself is waited for.
+// then an oracleError. A fault that shall show itself is waited for, until it
+// has.
 func (s *suite) whileHopeful(ctx context.Context) (context.Context, context.CancelFunc) {
 	limited, cancel := context.WithCancelCause(ctx)
-	if !s.options.Witness {
-		go func() {
-			select {
-			case <-s.notes.hopeless:
-				cancel(newOracleError(s.notes.proof))
-			case <-limited.Done():
-			}
-		}()
+	hopeless := s.notes.hopeless
+	if s.options.Witness {
+		hopeless = nil
 	}
+	go func() {
+		select {
+		case <-hopeless:
+			cancel(newOracleError(s.notes.proof))
+		case <-s.notes.shown:
+			w := s.notes.witness
+			cancel(&oracleError{[]string{fmt.Sprintf("the fault showed itself, the %s says: %s", w.Source, w.Text)}})
+		case <-limited.Done():
+		}
+	}()
 	return limited, func() { cancel(nil) }
 }
 

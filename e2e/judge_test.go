@@ -157,7 +157,7 @@ const denialText = `audit: type=1400 audit(1.2:3): apparmor="DENIED" operation="
 
 func TestNotes(t *testing.T) {
 	t.Parallel()
-	n := newNotes()
+	n := newNotes("")
 	w := n.writer(cause.Kernel)
 	for _, chunk := range []string{"[ 1.0] one\n[ 2.0] t", "wo\n[ 3.0] " + denialText[:40], denialText[40:] + "\n"} {
 		if _, err := w.Write([]byte(chunk)); err != nil {
@@ -177,7 +177,7 @@ func TestNotes(t *testing.T) {
 	default:
 		t.Error("the denial that proves failure B is not announced")
 	}
-	quiet := newNotes()
+	quiet := newNotes("")
 	quiet.add(cause.Kernel, `apparmor="DENIED" operation="open" profile="/usr/sbin/chronyd" name="/x" comm="chronyd"`)
 	if got := quiet.containerDenials(); got != nil {
 		t.Errorf("a service's denial counts as a container's: %q", got)
@@ -278,7 +278,7 @@ func TestNotesGiveUpOnlyBeforeTheClusterIsUp(t *testing.T) {
 			n.add(cause.Journal, "["+at+`] kubelet[7]: failed to find plugin "bridge" in path [/opt/cni/bin]`)
 		}
 	}
-	n := newNotes()
+	n := newNotes("")
 	lines(n)
 	select {
 	case <-n.hopeless:
@@ -288,7 +288,7 @@ func TestNotesGiveUpOnlyBeforeTheClusterIsUp(t *testing.T) {
 	default:
 		t.Error("three certain lines leave hope")
 	}
-	n = newNotes()
+	n = newNotes("")
 	n.up()
 	lines(n)
 	select {
@@ -298,10 +298,27 @@ func TestNotesGiveUpOnlyBeforeTheClusterIsUp(t *testing.T) {
 	}
 }
 
+// A fault that is let go on is let go on until it shows itself, and no longer.
+func TestWhileHopefulUntilShown(t *testing.T) {
+	t.Parallel()
+	s := &suite{notes: newNotes("Pod sandbox changed"), options: Options{Witness: true}}
+	ctx, stop := s.whileHopeful(t.Context())
+	defer stop()
+	s.notes.add(cause.Event, "kube-system/etcd Started: container etcd")
+	if ctx.Err() != nil {
+		t.Error("ended by another line")
+	}
+	s.notes.add(cause.Event, "kube-system/etcd SandboxChanged: Pod sandbox changed, it will be killed and re-created.")
+	<-ctx.Done()
+	if err := context.Cause(ctx); !strings.Contains(err.Error(), "the fault showed itself, the event says: kube-system/etcd SandboxChanged") {
+		t.Errorf("ended by %v", err)
+	}
+}
+
 func TestWhileHopeful(t *testing.T) {
 	t.Parallel()
 	for _, witness := range []bool{false, true} {
-		s := &suite{notes: newNotes(), options: Options{Witness: witness}}
+		s := &suite{notes: newNotes(""), options: Options{Witness: witness}}
 		ctx, stop := s.whileHopeful(t.Context())
 		for _, at := range []string{"1", "2"} {
 			s.notes.add(cause.Journal, "["+at+"] runc: seccomp: config provided but seccomp not supported")

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
@@ -27,13 +29,24 @@ type notes struct {
 	watch    *cause.Watch
 	hopeless chan struct{}
 	proof    cause.Finding
+	// shown is closed at the first line that matches until, which may be nil.
+	until     *regexp.Regexp
+	shown     chan struct{}
+	shownOnce sync.Once
+	witness   cause.Line // the line, once shown is closed
+	shownAt   time.Time
 }
 
-func newNotes() *notes {
-	return &notes{
+// newNotes returns empty notes. until is Options.WitnessUntil.
+func newNotes(until string) *notes {
+	n := &notes{
 		lines: map[cause.Source][]cause.Line{}, seen: map[cause.Line]bool{}, denied: make(chan struct{}),
-		watch: cause.NewWatch(cause.Catalogue()), hopeless: make(chan struct{}),
+		watch: cause.NewWatch(cause.Catalogue()), hopeless: make(chan struct{}), shown: make(chan struct{}),
 	}
+	if until != "" {
+		n.until = regexp.MustCompile(until) // the options were validated
+	}
+	return n
 }
 
 // add notes every line of text once.
@@ -47,6 +60,9 @@ func (n *notes) add(source cause.Source, text string) {
 		n.seen[l] = true
 		n.lines[source] = append(n.lines[source], l)
 		n.judge(l)
+		if n.until != nil && n.until.MatchString(l.Text) {
+			n.shownOnce.Do(func() { n.witness, n.shownAt = l, time.Now(); close(n.shown) })
+		}
 		if source != cause.Kernel {
 			continue
 		}

@@ -74,6 +74,10 @@ type Options struct {
 	// default the suite stops waiting as soon as it knows.
 	Witness bool
 
+	// WitnessUntil is a regular expression: a line of evidence that matches it
+	// is all that Witness waits for. Empty waits to the end.
+	WitnessUntil string
+
 	// FailFast ends the run at the first failure. By default specs that do
 	// not depend on what failed go on.
 	FailFast bool
@@ -137,6 +141,11 @@ func (o Options) validate() error {
 	}
 	if o.Soak < 0 || o.Slack < 0 {
 		bad("soak %s and slack %s: expected positive durations", o.Soak, o.Slack)
+	}
+	if _, err := regexp.Compile(o.WitnessUntil); err != nil {
+		bad("what to wait for: %w", err)
+	} else if o.WitnessUntil != "" && !o.Witness {
+		bad("what to wait for, %q, was given and not that a fault shall show itself", o.WitnessUntil)
 	}
 	if _, err := types.ParseLabelFilter(o.LabelFilter); err != nil {
 		bad("label filter %q: %w", o.LabelFilter, err)

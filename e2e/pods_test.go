@@ -30,7 +30,7 @@ func TestLabelProblems(t *testing.T) {
 		"one of two": {[]cluster.Process{process("perl", wantLabel), process("sleep", "unconfined")}, "(sleep)"},
 		"only pause": {[]cluster.Process{process("pause", "unconfined")}, "has no process on the node"},
 	} {
-		s := &suite{notes: newNotes()}
+		s := &suite{notes: newNotes("")}
 		got := s.labelProblems(cluster.NodeState{Processes: tc.processes}, "trap", uid)
 		if tc.want == "" && len(got) > 0 || tc.want != "" && (len(got) != 1 || !strings.Contains(got[0], tc.want)) {
 			t.Errorf("%s: got %q, want %q", name, got, tc.want)

@@ -68,6 +68,7 @@ type Result struct {
 const (
 	FirstFailure = "first-failure-at-seconds"
 	InitReturned = "kubeadm-init-returned-at-seconds"
+	Witnessed    = "witnessed-at-seconds" // the line of Options.WitnessUntil
 )
 
 // Counts of specs. Blocked ones could not run because of another's failure;

@@ -134,6 +134,11 @@ func (s *suite) finish(r *Result) {
 	if !s.initReturned.IsZero() {
 		r.Measured[InitReturned] = roundSeconds(s.initReturned.Sub(r.Started))
 	}
+	select {
+	case <-s.notes.shown:
+		r.Measured[Witnessed] = roundSeconds(s.notes.shownAt.Sub(r.Started))
+	default:
+	}
 	r.SHA256 = s.before.value
 	for _, m := range s.booted {
 		r.Machines = append(r.Machines, m.Report())

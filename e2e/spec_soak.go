@@ -32,15 +32,12 @@ func (s *suite) declareSoak() {
 				s.attachJSON("soak-before.json", before)
 
 				changes := func() ([]string, error) {
-					if verdict, hits := cluster.JudgeSandboxes(c.recorder.Events(), since); verdict == cluster.SandboxesPattern {
-						return eventLines(hits), nil
-					}
 					after, err := c.identities(ctx)
 					if err != nil {
 						// A pod between two containers is a change as well.
 						return []string{err.Error()}, nil
 					}
-					return before.Changes(after), nil
+					return soakProblems(before, after, c.recorder.Events(), since), nil
 				}
 				done := s.progress.step("watching kube-proxy and the control plane for %s", s.options.Soak)
 				defer done(nil)
@@ -66,21 +63,14 @@ func (s *suite) declareSoak() {
 		It("had no pod's sandbox made anew since kubeadm init", SpecTimeout(podsLimit), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			s.noteEvents(c)
-			verdict, hits := cluster.JudgeSandboxes(c.recorder.Events(), time.Time{})
-			if verdict == cluster.SandboxesTransient {
-				AddReportEntry("one SandboxChanged event", strings.Join(eventLines(hits), "\n"))
-			}
-			Expect(verdict).NotTo(Equal(cluster.SandboxesPattern), "SandboxChanged events:\n%s", list(eventLines(hits)))
 			identities, err := c.identities(ctx)
 			Expect(err).NotTo(HaveOccurred())
 			expectSystemPods(identities)
-			var again []string
-			for _, name := range slices.Sorted(maps.Keys(identities)) {
-				if identities[name].Attempt > 0 {
-					again = append(again, fmt.Sprintf("%s runs in sandbox attempt %d", name, identities[name].Attempt))
-				}
+			problems, excused := sandboxProblems(identities, c.recorder.Events())
+			if len(excused) > 0 {
+				AddReportEntry("a sandbox was made anew once, which can happen", list(excused))
 			}
-			Expect(len(again)).To(BeNumerically("<", 2), "sandboxes that were made again:\n%s", list(again))
+			Expect(problems).To(BeEmpty())
 		})
 
 		It(s.needing(demand{survivors: true}, "serves its Service still"), SpecTimeout(podsLimit), func(ctx SpecContext) {
@@ -88,6 +78,40 @@ func (s *suite) declareSoak() {
 			Eventually(p.askByIP).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).ShouldNot(BeEmpty())
 		})
 	})
+}
+
+// soakProblems returns what happened to the system's pods while they were
+// watched. An event that says "sandbox changed" about a pod whose sandbox, as
+// the runtime and the API have it, did not change is no problem when it comes
+// once; when it comes again and again, the look just came between two changes.
+func soakProblems(before, after cluster.Identities, events []cluster.EventRecord, since time.Time) []string {
+	problems := before.Changes(after)
+	if verdict, hits := cluster.JudgeSandboxes(events, since); verdict == cluster.SandboxesPattern {
+		problems = append(problems, eventLines(hits)...)
+	}
+	return problems
+}
+
+// sandboxProblems judges the time from kubeadm init on, in which one sandbox
+// may have to be made anew while everything starts at once. A pattern, in one
+// pod or over several, is the fault.
+func sandboxProblems(identities cluster.Identities, events []cluster.EventRecord) (problems, excused []string) {
+	verdict, hits := cluster.JudgeSandboxes(events, time.Time{})
+	again := map[string]bool{}
+	var made []string
+	worst := uint32(0)
+	for _, name := range slices.Sorted(maps.Keys(identities)) {
+		if i := identities[name]; i.Attempt > 0 {
+			again[i.Sandbox] = true
+			worst = max(worst, i.Attempt)
+			made = append(made, fmt.Sprintf("%s runs in sandbox attempt %d", name, i.Attempt))
+		}
+	}
+	found := append(eventLines(hits), made...)
+	if verdict == cluster.SandboxesPattern || len(again) > 1 || worst > 1 {
+		return found, nil
+	}
+	return nil, found
 }
 
 // expectSystemPods fails when the pods to be watched are not there: nothing

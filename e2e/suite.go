@@ -53,7 +53,7 @@ type suite struct {
 
 func newSuite(ctx context.Context, o Options, e expectation) *suite {
 	s := &suite{
-		ctx: ctx, options: o, expected: e, notes: newNotes(), progress: newProgress(o.Progress),
+		ctx: ctx, options: o, expected: e, notes: newNotes(o.WitnessUntil), progress: newProgress(o.Progress),
 		secondResult: make(chan secondBoot, 1),
 		demands:      map[string]demand{}, selected: map[string]bool{},
 		ended: map[vm]bool{}, facts: map[machine.Firmware]bootFacts{}, causes: map[string]cause.Finding{}, measured: map[string]float64{},

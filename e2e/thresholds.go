@@ -8,23 +8,18 @@ import (
 
 // How long things may take. A threshold is an upper bound that a good image
 // keeps with room to spare and a bad one breaks by far: the faults that the
-// suite looks for keep a pod for ever, not for some seconds more. Where a
-// number was measured, the comment says on what.
+// suite looks for keep a pod for ever, not for some seconds more. What each
+// was derived from is in docs/thresholds.md, which a test compares with this.
 const (
 	// slackKVM and slackTCG are what a pod may take beyond its grace period
-	// while twenty pods end at once and a StatefulSet restarts. On a good
-	// image under TCG (Debian 13, Kubernetes 1.37.2, containerd 2.3.7, two
-	// emulated CPUs on a shared two-core host) pods that handle SIGTERM were
-	// gone after 50 to 83 s, the one that ignores it (grace 5 s) after 53 s;
-	// when the host gave a third less, after up to 240 s. A pod that cannot be
-	// killed stays for ever.
+	// while twenty pods end at once and a StatefulSet restarts.
 	slackKVM = 30 * time.Second
 	slackTCG = 4 * time.Minute
 
 	// nodeSlackKVM and nodeSlackTCG bound the time between a pod's leaving
 	// the API and its last trace's leaving the node, counted from the first
 	// look, when all have left the API. For a force-deleted pod that includes
-	// the kill itself. Measured as above: 0 to 12 s.
+	// the kill itself.
 	nodeSlackKVM = 20 * time.Second
 	nodeSlackTCG = 2 * time.Minute
 

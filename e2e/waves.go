@@ -141,7 +141,9 @@ func (s *suite) deleteAndWait(ctx context.Context, p *podsState, w *wave, varian
 		done(err)
 		return err
 	}
-	waitCtx, cancel := context.WithTimeoutCause(ctx, longest+slack, fmt.Errorf("%s after the deletion", longest+slack))
+	hopeful, stop := s.whileHopeful(ctx)
+	defer stop()
+	waitCtx, cancel := context.WithTimeoutCause(hopeful, longest+slack, fmt.Errorf("%s after the deletion", longest+slack))
 	defer cancel()
 	if !s.options.Witness {
 		waiting := make(chan struct{})

@@ -12,7 +12,8 @@ func apparmorExecSignalDenied() Check {
 		Title: "AppArmor does not let processes started by exec signal each other on this kernel",
 		Why: `From kernel 6.17 on, what kubectl exec and exec probes start has the label
 cri-containerd.apparmor.d//&unconfined, which the profile's rules for signals do not name. Go programs that
-preempt their own threads (signal=urg) and shells that kill their jobs are denied. Open upstream.`,
+preempt their own threads (signal=urg) and shells that kill their jobs are denied. Open upstream. All reports are
+of Ubuntu 25.10 and 26.04 with AppArmor 5; Debian's kernel 6.17.13 with AppArmor 4.1.0 did not show it.`,
 		Reads:      "containerd's version and each kernel's",
 		Scope:      "nodes with containerd, AppArmor and a kernel of 6.17 or later",
 		Fix:        "stay on a kernel before 6.17 until containerd has the fix",

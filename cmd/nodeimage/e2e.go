@@ -85,6 +85,7 @@ counts, so that a series that was interrupted goes on.`,
 	cmd.Flags().IntVar(&opts.CPUs, "cpus", 2, "virtual CPUs")
 	cmd.Flags().IntVar(&opts.MemoryMiB, "memory", 4096, "memory in MiB")
 	cmd.Flags().BoolVar(&opts.Witness, "witness", false, "let a proven fault go on and show itself, for the report")
+	cmd.Flags().StringVar(&opts.WitnessUntil, "witness-until", "", "with --witness, a regular expression for the line of evidence that is enough")
 	cmd.Flags().BoolVar(&opts.FailFast, "fail-fast", false, "stop at the first failure")
 	cmd.Flags().IntVar(&runs, "repeat", 1, "run the suite this many times, each in its own process and directory, and sum up")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print Ginkgo's own report as it goes")

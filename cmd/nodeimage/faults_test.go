@@ -71,7 +71,7 @@ func TestFaultsRunRefuses(t *testing.T) {
 func TestSuiteArguments(t *testing.T) {
 	t.Parallel()
 	args := child.Args(e2e.Options{Image: "i.qcow2", OutputDir: "o", LabelFilter: "!soak", Specs: []string{"boots, under", "-x"},
-		Firmware: []machine.Firmware{machine.UEFI}, Accel: machine.AccelTCG, Witness: true, FailFast: true,
+		Firmware: []machine.Firmware{machine.UEFI}, Accel: machine.AccelTCG, Witness: true, WitnessUntil: "Pod sandbox changed, it", FailFast: true,
 		Soak: time.Minute, Slack: 7 * time.Second, CPUs: 3, MemoryMiB: 2048}, "debian-13")
 	cmd, _, err := newRoot(nil, nil).Find(args[:1])
 	if err != nil {
@@ -82,7 +82,7 @@ func TestSuiteArguments(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"output": "o", "label-filter": "!soak", "spec": `["boots, under",-x]`, "firmware": "[uefi]", "accel": "tcg", "witness": "true", "fail-fast": "true", "profile": "debian-13", "format": "json",
-		"soak": "1m0s", "slack": "7s", "cpus": "3", "memory": "2048",
+		"soak": "1m0s", "witness-until": "Pod sandbox changed, it", "slack": "7s", "cpus": "3", "memory": "2048",
 	} {
 		if got := cmd.Flag(name).Value.String(); got != want {
 			t.Errorf("--%s is %q, want %q", name, got, want)

@@ -26,13 +26,21 @@ func cgroupCauses() []Cause {
 			See:   []string{"kubernetes#110177", "kubernetes#137695", "containerd#4857"},
 			TellApart: "look at a container's /proc/PID/cgroup: a literal `.slice:cri-containerd:` in it proves this cause; " +
 				"containerd restarting in the journal at that moment points to the runtime instead",
-			Fatal: 3,
 			Symptoms: []Symptom{
 				symptom(Cgroup, Certain, `\.slice:cri-containerd:[0-9a-f]+`),
-				symptom(Event, Certain, `expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups`),
-				symptom(Journal, Certain, `expected cgroupsPath to be of format \\?"slice:prefix:name\\?" for systemd cgroups`),
 				symptom(Event, Possible, `SandboxChanged: Pod sandbox changed, it will be killed and re-created`),
 				symptom(Fact, Likely, `containerd answers CGROUPFS.*kubelet.*systemd|kubelet.*systemd.*containerd.*cgroupfs`),
+			},
+		},
+		{
+			ID:    "cgroup-driver-mismatch-reversed",
+			Title: "the kubelet uses the cgroupfs driver while containerd's runtime handler uses systemd, so runc refuses every sandbox",
+			Fix:   "remove --cgroup-driver=cgroupfs from the kubelet's flags (/etc/default/kubelet, kubeadm-flags.env, unit drop-ins) and cgroupDriver: cgroupfs from its configuration",
+			See:   []string{"containerd#4857"},
+			Fatal: 3,
+			Symptoms: []Symptom{
+				symptom(Event, Certain, `expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups`),
+				symptom(Journal, Certain, `expected cgroupsPath to be of format \\*"slice:prefix:name\\*" for systemd cgroups`),
 			},
 		},
 		{
@@ -41,7 +49,9 @@ func cgroupCauses() []Cause {
 			Fix:   "set SystemdCgroup = true for every runc handler of containerd; the kubelet follows what the runtime reports, so its own configuration does not help",
 			See:   []string{"kubernetes/enhancements#4033", "kubernetes.io/docs/setup/production-environment/container-runtimes/#cgroup-drivers"},
 			Symptoms: []Symptom{
-				symptom(Cgroup, Certain, `^/kubepods(/|$)`),
+				symptom(Cgroup, Certain, `^/kubepods/(burstable/|besteffort/)?pod[0-9a-f-]+/[0-9a-f]{64}`),
+				// The kubelet's own directories; that the runtime agrees, only a container in one shows.
+				symptom(Cgroup, Likely, `^/kubepods(/|$)`),
 				symptom(Journal, Certain, `Using cgroup driver setting received from the CRI runtime" cgroupDriver="cgroupfs"`),
 				symptom(Config, Likely, `^kubelet cgroupDriver = "cgroupfs"`),
 			},

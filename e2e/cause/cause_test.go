@@ -46,7 +46,8 @@ func TestDiagnoseRecordedFaults(t *testing.T) {
 	}{
 		{"A by path", Line{Cgroup, mismatchPath}, "cgroup-driver-mismatch", Certain},
 		{"A by event only", Line{Event, sandboxChanged}, "cgroup-driver-mismatch", Possible},
-		{"A reversed", Line{Event, `kube-system/etcd FailedCreatePodSandBox: expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "/kubepods/burstable/pod1/abc" instead`}, "cgroup-driver-mismatch", Certain},
+		{"A reversed", Line{Event, `kube-system/etcd FailedCreatePodSandBox: expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "/kubepods/burstable/pod1/abc" instead`}, "cgroup-driver-mismatch-reversed", Certain},
+		{"the kubelet's tree alone", Line{Cgroup, "/kubepods/burstable"}, "cgroup-driver-cgroupfs", Likely},
 		{"A of containerd 2", Line{Cgroup, cgroupfsPath}, "cgroup-driver-cgroupfs", Certain},
 		{"A of containerd 2 in the log", Line{Journal, `kubelet[812]: I1123 11:00:00.000000 812 server.go:1500] "Using cgroup driver setting received from the CRI runtime" cgroupDriver="cgroupfs"`}, "cgroup-driver-cgroupfs", Certain},
 		{"handler without the key", Line{Config, `containerd handler "nvidia" (io.containerd.runc.v2): SystemdCgroup is absent`}, "containerd-handler-without-systemd-cgroup", Certain},

@@ -107,6 +107,9 @@ func Args(o e2e.Options, profile string) []string {
 	if o.Witness {
 		args = append(args, "--witness")
 	}
+	if o.WitnessUntil != "" {
+		args = append(args, "--witness-until", o.WitnessUntil)
+	}
 	if o.FailFast {
 		args = append(args, "--fail-fast")
 	}

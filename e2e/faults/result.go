@@ -54,6 +54,10 @@ type Result struct {
 	// SinceInit is the time from the return of kubeadm init to the verdict,
 	// in seconds; nil when it did not return before, or was not needed.
 	SinceInit *float64 `json:"secondsSinceInit,omitempty"`
+	// Witness is the line by which a fault that was let go on showed itself,
+	// WitnessedAt when it came, in seconds from the start of the run.
+	Witness     string  `json:"witness,omitempty"`
+	WitnessedAt float64 `json:"witnessedAtSeconds,omitempty"`
 	// MadeIn is what making the image took, in seconds; it comes before
 	// Seconds begin. Offline no image is made.
 	MadeIn float64 `json:"madeInSeconds,omitempty"`
@@ -112,6 +116,10 @@ func (r Report) WriteText(w io.Writer) error {
 	}
 	errs = append(errs, t.Flush())
 	for _, x := range r.Results {
+		if x.Witness != "" {
+			_, err := fmt.Fprintf(w, "\n%s showed itself after %.1f s: %s\n", x.ID, x.WitnessedAt, x.Witness)
+			errs = append(errs, err)
+		}
 		for _, p := range x.Problems {
 			_, err := fmt.Fprintf(w, "\n%s (%s): %s\n", x.ID, x.Stage, p)
 			errs = append(errs, err)
@@ -149,10 +157,14 @@ func (r Report) WriteMarkdown(w io.Writer) error {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %.1f | %s | %s |\n", x.ID, x.Stage, x.caught(), cmp.Or(x.Cause, "-"), x.Seconds, since, figure(x.MadeIn))
 	}
 	fmt.Fprintf(&b, "\n%s\n", r.count())
+	// Evidence comes from a node and is shown as it is, not as markup.
+	plain := strings.NewReplacer("`", "'", "\n", " ")
 	for _, x := range r.Results {
+		if x.Witness != "" {
+			fmt.Fprintf(&b, "\n- %s showed itself after %.1f s: `%s`\n", x.ID, x.WitnessedAt, plain.Replace(x.Witness))
+		}
 		for _, p := range x.Problems {
-			// Evidence comes from a node and is shown as it is, not as markup.
-			fmt.Fprintf(&b, "\n- %s (%s): `%s`\n", x.ID, x.Stage, strings.NewReplacer("`", "'", "\n", " ").Replace(p))
+			fmt.Fprintf(&b, "\n- %s (%s): `%s`\n", x.ID, x.Stage, plain.Replace(p))
 		}
 	}
 	_, err := io.WriteString(w, b.String())

@@ -119,7 +119,7 @@ func (r Runner) options(f faults.Fault, image string) e2e.Options {
 	}
 	if r.Witness && declared.Witness.Evidence != "" {
 		o.Specs = append(o.Specs, declared.Witness.Specs...)
-		o.Witness, o.FailFast = true, false
+		o.Witness, o.WitnessUntil, o.FailFast = true, declared.Witness.Evidence, false
 	}
 	return o
 }
@@ -194,7 +194,7 @@ func Judge(f faults.Fault, got e2e.Result, witness bool, lines []cause.Line) fau
 		r.Cause, r.Evidence = named(declared, got.Causes, problem)
 	}
 	if witness && declared.Witness.Evidence != "" {
-		see(declared.Witness.Evidence, got, lines, problem)
+		r.Witness, r.WitnessedAt = see(declared.Witness.Evidence, got, lines, problem), got.Measured[e2e.Witnessed]
 	}
 	r.AsDeclared = len(r.Problems) == 0
 	return r
@@ -221,13 +221,22 @@ func named(declared faults.E2E, all []e2e.Cause, problem func(string, ...any)) (
 }
 
 // see looks for what a fault shows in the end in all that was noted.
-func see(want string, got e2e.Result, lines []cause.Line, problem func(string, ...any)) {
+func see(want string, got e2e.Result, lines []cause.Line, problem func(string, ...any)) string {
 	re := regexp.MustCompile(want)
-	if slices.ContainsFunc(lines, func(l cause.Line) bool { return re.MatchString(l.Text) }) ||
-		slices.ContainsFunc(got.Specs, func(s e2e.Spec) bool { return re.MatchString(s.Message) }) {
-		return
+	for _, l := range lines {
+		if re.MatchString(l.Text) {
+			return l.Text
+		}
+	}
+	for _, s := range got.Specs {
+		for l := range strings.Lines(s.Message) {
+			if re.MatchString(l) {
+				return strings.TrimSpace(l)
+			}
+		}
 	}
 	problem("the fault was let go on and did not show itself: no line of evidence matches %q", want)
+	return ""
 }
 
 func causes(all []e2e.Cause) string {

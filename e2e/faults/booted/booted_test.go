@@ -88,6 +88,9 @@ func TestJudge(t *testing.T) {
 	if r.Seconds != 200 || r.SinceInit == nil || *r.SinceInit != 50 || r.Cause != b.ID || r.Evidence != denied || r.Got != faults.Red {
 		t.Errorf("got %+v", r)
 	}
+	if r := Judge(redFault(), with(func(r *e2e.Result) { r.Measured[e2e.Witnessed] = 260 }), true, []cause.Line{{Source: cause.Event, Text: "runc: permission denied"}}); r.Witness != "runc: permission denied" || r.WitnessedAt != 260 {
+		t.Errorf("witnessed: %+v", r)
+	}
 	if r := Judge(redFault(), with(func(r *e2e.Result) { r.Measured = map[string]float64{e2e.FirstFailure: 100} }), false, nil); r.SinceInit != nil || r.Seconds != 100 {
 		t.Errorf("kubeadm init did not return, and the verdict came %v after it", r.SinceInit)
 	}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
@@ -152,6 +153,33 @@ func (c *Client) Get(ctx context.Context, f File, target string) error {
 	}
 	// The lock stays until the part has its name no more.
 	return errors.Join(os.Rename(d.part.Name(), target), d.part.Close(), removeState(d.base))
+}
+
+// Read returns a small file that no sum is pinned for, such as a signature. Its
+// content is what the server says: whoever uses it must not trust it. what is
+// for people. Errors are those of Get.
+func (c *Client) Read(ctx context.Context, what, address string, most int64) ([]byte, error) {
+	where, err := c.Mirrors.Resolve(address)
+	if err != nil {
+		return nil, exitcode.BadInput(fmt.Errorf("%s: %w", what, err))
+	}
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("keeping downloads: %w", err)
+	}
+	dir, err := os.MkdirTemp(c.Dir, "read-*")
+	if err != nil {
+		return nil, fmt.Errorf("keeping downloads: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	d := download{client: c, file: File{What: what, URL: address, Max: most}, where: where, base: filepath.Join(dir, "file"), transfer: silent{}, unpinned: true}
+	if d.part, err = os.Create(d.base + partSuffix); err != nil {
+		return nil, fmt.Errorf("keeping downloads: %w", err)
+	}
+	defer d.part.Close()
+	if err := d.run(ctx); err != nil {
+		return nil, d.explain(err)
+	}
+	return os.ReadFile(d.part.Name())
 }
 
 // newTransport is a transport of our own: the default one decompresses what

@@ -545,3 +545,20 @@ func TestOldPartsAreSwept(t *testing.T) {
 	}
 	r.wantLeft("young.part")
 }
+
+func TestRead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1000)
+	r.misbehave(upstreamtest.First(1, upstreamtest.Cut(300)))
+	got, err := r.client.Read(t.Context(), "signature of kubelet", address, 2000)
+	if err != nil || string(got) != string(r.content) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	r.misbehave(nil)
+	_, err = r.client.Read(t.Context(), "signature of kubelet", address, 999)
+	want := "fetching signature of kubelet from URL/dl.k8s.io/release/v1.36.4/bin/linux/amd64/kubelet: the server declares 1000 bytes, expected at most 999"
+	if err == nil || r.anonymous(err.Error()) != want {
+		t.Errorf("found\n%v\nexpected\n%s", err, want)
+	}
+	r.wantLeft()
+}

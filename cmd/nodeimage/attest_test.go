@@ -133,7 +133,7 @@ require:
 	for name, args := range map[string][]string{
 		"no policy":      {image, "--key", prefix + ".pub"},
 		"no key":         {image, "--policy", policy},
-		"no policy file": {image, "--policy", "/nonexistent", "--key", prefix + ".pub"},
+		"no policy file": {image, "--policy", "/nonexistent/policy.yaml", "--key", prefix + ".pub"},
 		"no image":       {"--policy", policy, "--key", prefix + ".pub"},
 	} {
 		if _, err := runVerb(t, newGate(), args...); exitcode.Of(err) != exitcode.Usage {

@@ -99,7 +99,7 @@ func TestKeysRefused(t *testing.T) {
 	}{
 		"world-readable": {save(t, "k", good, 0o644), "has mode 0644, so others than its owner can use it: run 'chmod 600"},
 		"group-readable": {save(t, "k", good, 0o640), "mode 0640"},
-		"no file":        {"/nonexistent", "no such file"},
+		"no file":        {"/nonexistent/key", "no such file"},
 		"a directory":    {t.TempDir(), "not a regular file"},
 		"no variable":    {"env://NODEIMAGE_NO_SUCH_KEY", "is empty"},
 		"no PEM":         {save(t, "k", []byte("text"), 0o600), "not PEM"},

@@ -76,7 +76,7 @@ func TestPolicyMustRequireSomething(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", name, err, test.want)
 		}
 	}
-	if _, err := LoadPolicy("/nonexistent"); exitcode.Of(err) != exitcode.Usage {
+	if _, err := LoadPolicy("/nonexistent/policy.yaml"); exitcode.Of(err) != exitcode.Usage {
 		t.Errorf("no file: %v", err)
 	}
 	large := filepath.Join(t.TempDir(), "policy.yaml")

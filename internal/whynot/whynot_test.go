@@ -99,7 +99,7 @@ func TestBadQuestions(t *testing.T) {
 			t.Errorf("%+v: %v, want bad input", q, err)
 		}
 	}
-	if _, err := Ask(t.Context(), Question{Runc: "1.5"}, Options{Now: now, Dir: "/nonexistent"}); exitcode.Of(err) != exitcode.Usage {
+	if _, err := Ask(t.Context(), Question{Runc: "1.5"}, Options{Now: now, Dir: "/nonexistent/file"}); exitcode.Of(err) != exitcode.Usage {
 		t.Errorf("no folder: %v", err)
 	}
 }

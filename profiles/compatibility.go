@@ -3,7 +3,6 @@ package profiles
 import (
 	"fmt"
 	"io/fs"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -92,24 +91,13 @@ var (
 func LoadCompatibility() (*Compatibility, error) { return readCompatibility(builtin) }
 
 func readCompatibility(files fs.FS) (*Compatibility, error) {
-	data, err := fs.ReadFile(files, compatibilityFile)
-	if err != nil {
-		return nil, fmt.Errorf("reading the compatibility table: %w", err)
-	}
-	src := source{name: "profiles/" + compatibilityFile, data: data}
-	root, problems := parse(src)
-	if root == nil {
-		return nil, problems
-	}
-	d := newDecoder()
-	d.problems = problems
 	c := &Compatibility{}
-	d.decode(root, reflect.ValueOf(c).Elem(), "")
-	v := newValidator(d, src.name, c)
-	v.compatibility(c)
-	if len(d.problems) > 0 {
-		d.problems.sort()
-		return nil, d.problems
+	check := func(v *validator) {
+		v.table = c
+		v.compatibility(c)
+	}
+	if err := readTable(files, compatibilityFile, "compatibility table", c, check); err != nil {
+		return nil, err
 	}
 	return c, nil
 }

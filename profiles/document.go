@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"reflect"
 )
 
@@ -38,6 +39,20 @@ func ReadDocumentFile(path, kind string, into any) (*Document, error) {
 		return nil, fmt.Errorf("reading the %s: %w", kind, err)
 	}
 	return ReadDocument(path, kind, data, into), nil
+}
+
+// readTable fills into from a file that comes with this program, and has check
+// look at what was read. what is for errors.
+func readTable(files fs.FS, name, what string, into any, check func(*validator)) error {
+	data, err := fs.ReadFile(files, name)
+	if err != nil {
+		return fmt.Errorf("reading the %s: %w", what, err)
+	}
+	d := ReadDocument("profiles/"+name, "", data, into)
+	if !d.unread {
+		check(d.v)
+	}
+	return d.Err()
 }
 
 // Report adds a problem with the value at a path such as waivers[0].expires.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -63,23 +62,9 @@ type Signature struct {
 func LoadReleases() (*Releases, error) { return readReleases(builtin) }
 
 func readReleases(files fs.FS) (*Releases, error) {
-	data, err := fs.ReadFile(files, releasesFile)
-	if err != nil {
-		return nil, fmt.Errorf("reading the sums of releases: %w", err)
-	}
-	src := source{name: "profiles/" + releasesFile, data: data}
-	root, problems := parse(src)
-	if root == nil {
-		return nil, problems
-	}
-	d := newDecoder()
-	d.problems = problems
 	r := &Releases{}
-	d.decode(root, reflect.ValueOf(r).Elem(), "")
-	newValidator(d, src.name, nil).releases(r)
-	if len(d.problems) > 0 {
-		d.problems.sort()
-		return nil, d.problems
+	if err := readTable(files, releasesFile, "sums of releases", r, func(v *validator) { v.releases(r) }); err != nil {
+		return nil, err
 	}
 	return r, nil
 }

@@ -7,15 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/reportfile"
 )
 
 // ResultSchema is the version of the Report document.
@@ -196,16 +194,7 @@ const (
 // Save writes the report into a directory, as JSON and as Markdown, each file
 // whole or not at all.
 func (r Report) Save(dir string) error {
-	for name, write := range map[string]func(io.Writer) error{JSONFile: r.WriteJSON, MarkdownFile: r.WriteMarkdown} {
-		var b strings.Builder
-		if err := write(&b); err != nil {
-			return err
-		}
-		if err := renameio.WriteFile(filepath.Join(dir, name), []byte(b.String()), 0o644); err != nil {
-			return exitcode.Transient(fmt.Errorf("writing the report: %w", err))
-		}
-	}
-	return nil
+	return reportfile.Save(dir, map[string]func(io.Writer) error{JSONFile: r.WriteJSON, MarkdownFile: r.WriteMarkdown})
 }
 
 // maxReport bounds a report that is read, in bytes.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/interrupt"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )
 
@@ -26,23 +27,10 @@ func Digest(ctx context.Context, path string) (string, error) {
 	}
 	defer func() { _ = f.Close() }() // only read
 	sum := sha256.New()
-	if _, err := io.Copy(sum, contextReader{ctx, f}); err != nil {
+	if _, err := io.Copy(sum, interrupt.Reader(ctx, f)); err != nil {
 		return "", fmt.Errorf("computing the digest of %s: %w", path, err)
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
-}
-
-// contextReader stops reading when its context is done.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
 }
 
 // image is what QEMU has to know of an image file. The format is never left

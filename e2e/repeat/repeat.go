@@ -18,12 +18,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/child"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/reportfile"
 )
 
 // Schema is the version of the Report document.
@@ -220,14 +219,5 @@ func (r Report) save(dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil // no run got as far as to make it
 	}
-	for name, write := range map[string]func(io.Writer) error{JSONFile: r.WriteJSON, MarkdownFile: r.WriteText} {
-		var b strings.Builder
-		if err := write(&b); err != nil {
-			return err
-		}
-		if err := renameio.WriteFile(filepath.Join(dir, name), []byte(b.String()), 0o644); err != nil {
-			return exitcode.Transient(fmt.Errorf("writing the report: %w", err))
-		}
-	}
-	return nil
+	return reportfile.Save(dir, map[string]func(io.Writer) error{JSONFile: r.WriteJSON, MarkdownFile: r.WriteText})
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/archive"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/interrupt"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
@@ -238,22 +239,8 @@ func copyPinned(ctx context.Context, from, sum, target string) (err error) {
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	hash := sha256.New()
-	buffer := make([]byte, 1<<20)
-	for {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		n, readErr := in.Read(buffer)
-		hash.Write(buffer[:n])
-		if _, err := out.Write(buffer[:n]); err != nil {
-			return err
-		}
-		if errors.Is(readErr, io.EOF) {
-			break
-		}
-		if readErr != nil {
-			return readErr
-		}
+	if _, err := io.Copy(io.MultiWriter(out, hash), interrupt.Reader(ctx, in)); err != nil {
+		return err
 	}
 	if got := hex.EncodeToString(hash.Sum(nil)); got != sum {
 		return exitcode.BadInput(fmt.Errorf("%s: sha256 is %s, expected %s: put the file there that is pinned, or pin this one", from, got, sum))

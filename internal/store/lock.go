@@ -15,19 +15,12 @@ var errLocked = errors.New("locked by another owner")
 // LockFile opens path, which is made when it is missing, and takes an
 // exclusive lock on it, waiting until ctx is done. Closing the file frees the
 // lock. The file that is returned was not renamed or removed by another owner.
-func LockFile(ctx context.Context, path string) (*os.File, error) { return lockFile(ctx, path) }
-
-// TryLockFile is LockFile without waiting: it fails when path has an owner.
-func TryLockFile(path string) (*os.File, error) { return tryLockFile(path) }
-
-// lockFile takes an exclusive lock on path, waiting until ctx is done. Closing
-// the file frees the lock.
-func lockFile(ctx context.Context, path string) (*os.File, error) {
+func LockFile(ctx context.Context, path string) (*os.File, error) {
 	// flock(2) cannot be interrupted by a context, so it is polled; a waiter
 	// waits for minutes of compiling, a tenth of a second does not matter.
 	const longest = 100 * time.Millisecond
 	for wait := time.Millisecond; ; wait = min(2*wait, longest) {
-		f, err := tryLockFile(path)
+		f, err := TryLockFile(path)
 		if !errors.Is(err, errLocked) {
 			return f, err
 		}
@@ -39,8 +32,9 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 	}
 }
 
-// tryLockFile takes an exclusive lock on path or returns errLocked.
-func tryLockFile(path string) (*os.File, error) {
+// TryLockFile is LockFile without waiting: it fails, with errLocked, when path
+// has an owner.
+func TryLockFile(path string) (*os.File, error) {
 	// O_CLOEXEC comes with os.OpenFile: a child must not keep our lock.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {

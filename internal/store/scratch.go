@@ -30,7 +30,7 @@ func (s *Store) Scratch(prefix string) (dir string, release func() error, err er
 		}
 		path := f.Name()
 		f.Close()
-		lock, err := tryLockFile(path)
+		lock, err := TryLockFile(path)
 		if errors.Is(err, errLocked) {
 			continue // a sweeper was faster
 		}
@@ -69,7 +69,7 @@ func (s *Store) sweepScratch() error {
 	var errs []error
 	for name := range names {
 		dir := filepath.Join(root, name)
-		lock, err := tryLockFile(dir + ".lock")
+		lock, err := TryLockFile(dir + ".lock")
 		if errors.Is(err, errLocked) {
 			continue
 		}

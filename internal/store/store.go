@@ -146,7 +146,7 @@ func (s *Store) Do(ctx context.Context, key string, make func(ctx context.Contex
 	if dir, ok := s.Lookup(key); ok {
 		return dir, nil
 	}
-	lock, err := lockFile(ctx, s.lockPath(key))
+	lock, err := LockFile(ctx, s.lockPath(key))
 	if err != nil {
 		return "", explain(s.dir, fmt.Errorf("locking store entry %s: %w", key, err))
 	}
@@ -235,7 +235,7 @@ func (s *Store) sweepTmp() error {
 		if checkKey(key) != nil {
 			continue // not ours
 		}
-		lock, err := tryLockFile(s.lockPath(key))
+		lock, err := TryLockFile(s.lockPath(key))
 		if errors.Is(err, errLocked) {
 			continue
 		}

@@ -183,7 +183,7 @@ func TestDoCancelledWhileWaiting(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
 	k := key(t, "busy")
-	lock, err := tryLockFile(s.lockPath(k))
+	lock, err := TryLockFile(s.lockPath(k))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/interrupt"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/plan"
 )
@@ -193,25 +194,13 @@ func (s *stage) verify(ctx context.Context, uploads []upload) error {
 // upload runs the communicator's Upload, which knows no context. Cancellation
 // ends it at the next read.
 func (t *Target) upload(ctx context.Context, dst string, r io.Reader, info os.FileInfo) error {
-	if err := t.comm.Upload(dst, contextReader{ctx, r}, &info); err != nil {
+	if err := t.comm.Upload(dst, interrupt.Reader(ctx, r), &info); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		return exitcode.Transient(err)
 	}
 	return ctx.Err()
-}
-
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 // uploadInfo keeps what waits in the stage private, whatever its mode will be.

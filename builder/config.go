@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/packer-plugin-sdk/common"
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
@@ -144,7 +145,7 @@ func (c *Config) fromProfile(problem func(string, ...any)) {
 	if c.size == 0 || c.espSize == 0 {
 		return
 	}
-	if _, err := disk.NewLayout(c.firmware, c.size, c.espSize, p.Disk.RootLabel, p.Name); err != nil {
+	if _, err := disk.NewLayout(c.firmware, c.size, c.espSize, p.Disk.RootLabel, p.Name, time.Time{}); err != nil {
 		problem("profile %s: disk: %w", p.Name, err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/userns"
 )
 
 const (
@@ -69,7 +70,7 @@ func (s *stepCheckHost) check(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return exitcode.BadInput(fmt.Errorf("namespaces and mounts cannot be made here; a container needs --privileged: %w", err))
+		return exitcode.BadInput(fmt.Errorf("namespaces and mounts cannot be made here%s; a container needs --privileged: %w", userns.Why(), err))
 	}
 	if s.store, err = store.Open(s.config.CacheDirectory); err != nil {
 		return err
@@ -82,7 +83,8 @@ func (s *stepCheckHost) check(ctx context.Context) error {
 
 func (s *stepCheckHost) checkRoot() error {
 	if uid := s.euid(); uid != 0 {
-		return fmt.Errorf("a build needs root, to unpack files with their owners and to run commands in the image; this is user %d: run it with sudo, or in a container with --privileged", uid)
+		return fmt.Errorf("a build needs root, or to be root of a user namespace, to unpack files with their owners and to run commands in the image; this is user %d: "+
+			"run nodeimage build, which makes a namespace by itself, or run this with unshare --map-root-user --map-auto, with sudo, or in a container with --privileged", uid)
 	}
 	return nil
 }
@@ -108,11 +110,13 @@ func tools() []tool {
 		{"setpriv", "util-linux"},
 		{"mount", "mount"},
 		{"mknod", "coreutils"},
+		{"hostname", "hostname"},
 		{"chroot", "coreutils"},
 		{"sfdisk", "fdisk"},
 		{"mke2fs", "e2fsprogs"},
 		{"e2fsck", "e2fsprogs"},
 		{"mkfs.vfat", "dosfstools"},
+		{"mmd", "mtools"},
 		{"mcopy", "mtools"},
 		{"qemu-img", "qemu-utils"},
 	}

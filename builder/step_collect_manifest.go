@@ -103,11 +103,15 @@ func readFragments(root *rooted.Dir) (manifest.Fragment, error) {
 // over the formats that it is written in.
 func inputsDigest(c *Config, base bootstrap.Base, f manifest.Fragment, packages []manifest.Package) (string, error) {
 	text, err := json.Marshal(struct {
-		Profile, Base, Tool string
-		DiskSize            int64
-		Fragment            manifest.Fragment
-		Packages            []manifest.Package
-	}{c.profile.Hash(), base.Key, version.String(), c.size, f, packages})
+		Profile, Tool string
+		// Epoch stands for the state of the archive, and Packages for what was
+		// taken of it. The key of the base would also count which mmdebstrap
+		// unpacked it, from where.
+		Epoch    int64
+		DiskSize int64
+		Fragment manifest.Fragment
+		Packages []manifest.Package
+	}{c.profile.Hash(), version.String(), base.Epoch.Unix(), c.size, f, packages})
 	if err != nil {
 		return "", err
 	}

@@ -11,11 +11,11 @@ import (
 // stepOpenChroot makes the communicator that provisioners, and the builder
 // itself, run commands in the image with.
 //
-// Uses build.scratch. Sets build.comm.
+// Uses build.scratch and build.base. Sets build.comm.
 type stepOpenChroot struct{ *build }
 
 func (s *stepOpenChroot) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
-	comm, err := chroot.New(s.rootTree())
+	comm, err := chroot.New(s.rootTree(), chroot.WithEpoch(s.base.Epoch))
 	if err != nil {
 		return s.fail(state, "opening the chroot", err)
 	}

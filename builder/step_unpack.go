@@ -44,6 +44,10 @@ func (s *stepUnpack) unpack(ctx context.Context) error {
 	if s.root, err = rooted.Open(s.rootTree()); err != nil {
 		return err
 	}
+	// The base has none, for the kernel fills it; but that needs the directory.
+	if err := s.root.MkdirAll("/dev", 0o755); err != nil {
+		return err
+	}
 	return s.rewriteSources()
 }
 

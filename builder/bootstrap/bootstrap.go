@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
@@ -31,6 +32,9 @@ type Base struct {
 	Key    string // of the store entry; changes with anything it is made from
 	Tar    string // path of the tar on this host
 	Cached bool   // it was there already
+	// Epoch is when the archive was last signed: no package is younger, and
+	// nothing in the base is.
+	Epoch time.Time
 	// Packages are the .debs it was made from, with the digests that the
 	// archive's signed index lists.
 	Packages []manifest.Package
@@ -68,7 +72,7 @@ func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
 	sum := sha256.Sum256(keyring)
 	// The arguments stand for what this release of the project does with them.
 	key, err := store.Key("bootstrap", strings.TrimSpace(version.Stdout), releases, p.Archive.Sources,
-		hex.EncodeToString(sum[:]), Argv(p, "", "", ""), environment(""))
+		hex.EncodeToString(sum[:]), Argv(p, "", "", ""), environment("", time.Time{}))
 	if err != nil {
 		return Base{}, err
 	}
@@ -79,7 +83,7 @@ func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
 	if err != nil {
 		return Base{}, err
 	}
-	base := Base{Key: key, Tar: filepath.Join(dir, tarName), Cached: cached}
+	base := Base{Key: key, Tar: filepath.Join(dir, tarName), Cached: cached, Epoch: newest(releases)}
 	text, err := os.ReadFile(filepath.Join(dir, recordName))
 	if err != nil {
 		return Base{}, err
@@ -115,7 +119,7 @@ func (m Maker) fill(ctx context.Context, p *profiles.Profile, releases []Release
 	lines := &lineWriter{emit: m.progress}
 	_, err = m.Host.Run(ctx, run.Cmd{
 		Argv:   run.Isolated(argv...),
-		Env:    environment(tmp),
+		Env:    environment(tmp, newest(releases)),
 		Stderr: lines,
 	})
 	if err != nil {

@@ -12,8 +12,10 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -64,6 +66,9 @@ func profile(t *testing.T, uri string) *profiles.Profile {
 		Kernel:   profiles.Kernel{Package: "linux-image-amd64"},
 	}
 }
+
+// dated is a Release file as far as it is read here.
+func dated(text string) string { return "Date: Sat, 15 Nov 2025 10:00:00 UTC\n" + text }
 
 // mirror serves InRelease files whose content the map gives by suite.
 func mirror(t *testing.T, releases map[string]string) *httptest.Server {
@@ -128,8 +133,8 @@ func newMaker(t *testing.T, lists map[string]string, stderr string) (Maker, *run
 
 func goodLists() map[string]string {
 	return map[string]string{
-		"m_dists_trixie_InRelease":                          "one",
-		"m_dists_trixie-updates_InRelease":                  "two",
+		"m_dists_trixie_InRelease":                          dated("one"),
+		"m_dists_trixie-updates_InRelease":                  dated("two"),
 		"m_dists_trixie_main_binary-amd64_Packages":         stanza("base-files", "13.8", "amd64", sum('a')) + stanza("libc6", "2.40", "amd64", sum('0')),
 		"m_dists_trixie-updates_main_binary-amd64_Packages": stanza("libc6", "2.41-12", "amd64", sum('b')) + stanza("other", "1", "amd64", sum('c')),
 		"partial/m_Packages":                                stanza("base-files", "13.8", "amd64", sum('f')),
@@ -138,7 +143,7 @@ func goodLists() map[string]string {
 
 func TestMake(t *testing.T) {
 	t.Parallel()
-	releases := map[string]string{"trixie": "one", "trixie-updates": "two"}
+	releases := map[string]string{"trixie": dated("one"), "trixie-updates": dated("two")}
 	srv := mirror(t, releases)
 	p := profile(t, srv.URL+"/debian")
 	m, host, _ := newMaker(t, goodLists(), "")
@@ -173,7 +178,7 @@ func TestMake(t *testing.T) {
 func TestTheKeyFollowsItsInputs(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*profiles.Profile, map[string]string){
-		"archive": func(_ *profiles.Profile, r map[string]string) { r["trixie"] = "newer" },
+		"archive": func(_ *profiles.Profile, r map[string]string) { r["trixie"] = dated("newer") },
 		"package": func(p *profiles.Profile, _ map[string]string) { p.Packages.Include["a"] = []string{"systemd", "vim"} },
 		"variant": func(p *profiles.Profile, _ map[string]string) { p.Packages.Variant = "apt" },
 		"components": func(p *profiles.Profile, _ map[string]string) {
@@ -187,7 +192,7 @@ func TestTheKeyFollowsItsInputs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			releases := map[string]string{"trixie": "one", "trixie-updates": "two"}
+			releases := map[string]string{"trixie": dated("one"), "trixie-updates": dated("two")}
 			srv := mirror(t, releases)
 			p := profile(t, srv.URL+"/debian")
 			m, _, _ := newMaker(t, goodLists(), "")
@@ -210,7 +215,7 @@ func TestTheKeyFollowsItsInputs(t *testing.T) {
 func TestBadDays(t *testing.T) {
 	t.Parallel()
 	changed := goodLists()
-	changed["m_dists_trixie_InRelease"] = "newer than the key"
+	changed["m_dists_trixie_InRelease"] = dated("newer than the key")
 	unlisted := goodLists()
 	delete(unlisted, "m_dists_trixie_main_binary-amd64_Packages")
 	twice := goodLists()
@@ -245,7 +250,7 @@ func TestBadDays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			srv := mirror(t, map[string]string{"trixie": "one", "trixie-updates": "two"})
+			srv := mirror(t, map[string]string{"trixie": dated("one"), "trixie-updates": dated("two")})
 			m, _, _ := newMaker(t, tc.lists, tc.stderr)
 			_, err := m.Make(t.Context(), profile(t, srv.URL+"/debian"))
 			if err == nil {
@@ -312,14 +317,44 @@ func TestFetchReleasesFromFiles(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "dists/trixie"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "dists/trixie/InRelease"), []byte("x"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "dists/trixie/InRelease"), []byte(dated("x")), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	got, err := FetchReleases(t.Context(), profiles.Archive{Sources: []profiles.ArchiveSource{{URI: "file://" + dir, Suites: []string{"trixie"}}}})
-	sum := sha256.Sum256([]byte("x"))
-	want := []Release{{URI: "file://" + dir, Suite: "trixie", SHA256: hex.EncodeToString(sum[:])}}
+	sum := sha256.Sum256([]byte(dated("x")))
+	want := []Release{{URI: "file://" + dir, Suite: "trixie", SHA256: hex.EncodeToString(sum[:]), Date: time.Date(2025, 11, 15, 10, 0, 0, 0, time.UTC)}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v, (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestWhatIsNoReleaseFileIsNotTakenForOne(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"<html>Log in to this network</html>": "no Release file",
+		"Date: yesterday\n":                   `"yesterday"`,
+	} {
+		srv := mirror(t, map[string]string{"trixie": text, "trixie-updates": dated("two")})
+		_, err := FetchReleases(t.Context(), profile(t, srv.URL+"/debian").Archive)
+		if exitcode.Of(err) != exitcode.Infrastructure || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%q: got %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestNothingIsYoungerThanTheArchive(t *testing.T) {
+	t.Parallel()
+	srv := mirror(t, map[string]string{"trixie": "Date: Sat, 15 Nov 2025 10:00:00 UTC\n", "trixie-updates": "Date: Sun,  2 Nov 2025 10:00:00 UTC\n"})
+	releases, err := FetchReleases(t.Context(), profile(t, srv.URL+"/debian").Archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := newest(releases)
+	if want := time.Date(2025, 11, 15, 10, 0, 0, 0, time.UTC); !last.Equal(want) {
+		t.Errorf("the last release is of %v, want %v", last, want)
+	}
+	if got := environment("/t", last); !slices.Contains(got, "SOURCE_DATE_EPOCH=1763200800") {
+		t.Errorf("mmdebstrap is not told: %v", got)
 	}
 }
 
@@ -338,7 +373,7 @@ func TestArgv(t *testing.T) {
 	p := profile(t, "http://deb.debian.org/debian")
 	p.Archive.Keyring = "/usr/share/keyrings/k.gpg"
 	want := []string{
-		"mmdebstrap", "--mode=root", "--format=tar", "--variant=minbase", "--architectures=amd64", "--keyring=/usr/share/keyrings/k.gpg",
+		"mmdebstrap", "--mode=root", "--format=tar", "--skip=output/dev", "--variant=minbase", "--architectures=amd64", "--keyring=/usr/share/keyrings/k.gpg",
 		`--aptopt=APT::Install-Recommends "false"`, `--aptopt=Acquire::Languages "none"`, `--aptopt=Acquire::Retries "3"`,
 		`--aptopt=Acquire::http::Timeout "60"`, `--aptopt=Acquire::https::Timeout "60"`, `--aptopt=Acquire::GzipIndexes "false"`,
 		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-include=/usr/share/doc/*/copyright",

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
@@ -27,10 +28,11 @@ var excluded = [...]string{
 	"path-exclude=/usr/share/lintian/*", "path-exclude=/usr/share/doc-base/*",
 }
 
-// leftovers removes what mmdebstrap copies from this host, and links to a
-// previous kernel that there never was. $1 is the root.
+// leftovers removes what mmdebstrap copies from this host, links to a previous
+// kernel that there never was, and SSH host keys, which every machine is to
+// make for itself. $1 is the root.
 const leftovers = `for f in resolv.conf hostname; do [ -L "$1/etc/$f" ] || rm -f "$1/etc/$f"; done; ` +
-	`rm -f "$1/vmlinuz.old" "$1/initrd.img.old" "$1/boot/vmlinuz.old" "$1/boot/initrd.img.old"`
+	`rm -f "$1/vmlinuz.old" "$1/initrd.img.old" "$1/boot/vmlinuz.old" "$1/boot/initrd.img.old" "$1"/etc/ssh/ssh_host_*_key "$1"/etc/ssh/ssh_host_*_key.pub`
 
 // Argv is mmdebstrap's command line: sources is a deb822 file, out the tar it
 // makes, and scratch gets dpkg's status and apt's lists, which are not in the
@@ -38,6 +40,9 @@ const leftovers = `for f in resolv.conf hostname; do [ -L "$1/etc/$f" ] || rm -f
 func Argv(p *profiles.Profile, sources, out, scratch string) []string {
 	argv := []string{
 		"mmdebstrap", "--mode=root", "--format=tar",
+		// An image needs no devices: the kernel fills /dev. And only root of
+		// this host could unpack them.
+		"--skip=output/dev",
 		"--variant=" + p.Packages.Variant,
 		"--architectures=" + p.OS.Arch,
 		"--keyring=" + p.Archive.Keyring,
@@ -96,8 +101,16 @@ func memoryFor(meminfo string) int64 {
 
 // environment of mmdebstrap. Kernel packages make no initramfs with INITRD=No:
 // it is made once, after the provisioners had their say.
-func environment(tmp string) []string {
-	return []string{"TMPDIR=" + tmp, "INITRD=No", "DEBIAN_FRONTEND=noninteractive"}
+//
+// The rest makes the result the same at any time and for any caller: mmdebstrap
+// and what it installs let no time after SOURCE_DATE_EPOCH into it, Python and
+// Perl hash without a random seed, and the caller's settings do not count.
+func environment(tmp string, epoch time.Time) []string {
+	return []string{
+		"TMPDIR=" + tmp, "INITRD=No", "DEBIAN_FRONTEND=noninteractive",
+		fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch.Unix()), "PYTHONHASHSEED=0", "PERL_HASH_SEED=0",
+		"TZ=UTC", "LANG=C.UTF-8", "LANGUAGE=", "HOME=/root", "USER=root", "LOGNAME=root",
+	}
 }
 
 // Sources renders the archive as deb822 stanzas. Without a keyring, apt uses

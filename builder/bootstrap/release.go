@@ -27,6 +27,18 @@ type Release struct {
 	URI    string
 	Suite  string
 	SHA256 string
+	// Date is when the archive made it.
+	Date time.Time
+}
+
+// newest is the date of the last of the releases.
+func newest(releases []Release) (last time.Time) {
+	for _, r := range releases {
+		if r.Date.After(last) {
+			last = r.Date
+		}
+	}
+	return last
 }
 
 // InRelease is the address of the signed Release file.
@@ -45,33 +57,54 @@ func FetchReleases(ctx context.Context, archive profiles.Archive) ([]Release, er
 	for _, source := range archive.Sources {
 		for _, suite := range source.Suites {
 			r := Release{URI: source.URI, Suite: suite}
-			sum, err := digest(ctx, client, r)
-			if err != nil {
+			if err := r.read(ctx, client); err != nil {
 				errs = append(errs, err)
 				continue
 			}
-			r.SHA256 = sum
 			releases = append(releases, r)
 		}
 	}
 	return releases, errors.Join(errs...)
 }
 
-func digest(ctx context.Context, client *http.Client, r Release) (string, error) {
-	body, err := open(ctx, client, r)
+// read fills in the digest and the date.
+func (r *Release) read(ctx context.Context, client *http.Client) error {
+	body, err := open(ctx, client, *r)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer body.Close()
-	hash := sha256.New()
-	n, err := io.Copy(hash, io.LimitReader(body, maxInRelease+1))
-	if err == nil && n > maxInRelease {
+	text, err := io.ReadAll(io.LimitReader(body, maxInRelease+1))
+	if err == nil && len(text) > maxInRelease {
 		err = fmt.Errorf("it is larger than %d MiB", maxInRelease>>20)
 	}
-	if err != nil {
-		return "", unreachable(r, err)
+	if err == nil {
+		r.Date, err = dateOf(text)
 	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
+	if err != nil {
+		return unreachable(*r, err)
+	}
+	sum := sha256.Sum256(text)
+	r.SHA256 = hex.EncodeToString(sum[:])
+	return nil
+}
+
+// dateOf finds the field Date of a Release file. What has none is something
+// else, such as a page that asks to log in to the network.
+func dateOf(release []byte) (time.Time, error) {
+	for line := range strings.Lines(string(release)) {
+		value, ok := strings.CutPrefix(line, "Date:")
+		if !ok {
+			continue
+		}
+		// Debian writes UTC, Ubuntu the same; apt takes no other zone either.
+		date, err := time.Parse("Mon, _2 Jan 2006 15:04:05 UTC", strings.TrimSpace(value))
+		if err != nil {
+			return time.Time{}, fmt.Errorf("its Release file has the date %q: expected one such as Sat, 15 Nov 2025 10:00:00 UTC", strings.TrimSpace(value))
+		}
+		return date, nil
+	}
+	return time.Time{}, errors.New("what it sent is no Release file: there is no Date in it")
 }
 
 func open(ctx context.Context, client *http.Client, r Release) (io.ReadCloser, error) {

@@ -37,6 +37,8 @@ var ErrClosed = errors.New("the chroot communicator is closed")
 type Communicator struct {
 	root *rooted.Dir
 	host run.Host
+	// epoch is when everything is said to be made; zero when nobody cares.
+	epoch time.Time
 
 	mu      sync.Mutex
 	closed  bool
@@ -52,6 +54,10 @@ var (
 
 // Option changes how a Communicator works.
 type Option func(*Communicator)
+
+// WithEpoch tells commands that what they make is to look made at that time
+// (reproducible-builds.org/specs/source-date-epoch).
+func WithEpoch(at time.Time) Option { return func(c *Communicator) { c.epoch = at } }
 
 // WithGrace sets how long a cancelled command may take to end itself.
 func WithGrace(d time.Duration) Option { return func(c *Communicator) { c.host.Grace = d } }
@@ -191,6 +197,12 @@ func (c *Communicator) argv(env []string, argv ...string) []string {
 		"env", "-i",
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/root", "LANG=C.UTF-8", "TERM=dumb",
+		// Both languages shuffle their hashes, and so the order in what they
+		// write, by a random seed.
+		"PYTHONHASHSEED=0", "PERL_HASH_SEED=0",
+	}
+	if !c.epoch.IsZero() {
+		all = append(all, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", c.epoch.Unix()))
 	}
 	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} {
 		if value, ok := os.LookupEnv(name); ok {

@@ -10,6 +10,10 @@ die() {
 	exit 125
 }
 
+# What commands make must not depend on who calls them, or on what machine.
+umask 022
+hostname localhost || die "setting the host name"
+
 for dir in proc sys dev run; do
 	# A link would lead to a directory of this host.
 	[ ! -L "$root/$dir" ] || die "/$dir is a symbolic link"
@@ -27,14 +31,19 @@ for ro in sys sysrq-trigger; do
 	mount --bind "$root/proc/$ro" "$root/proc/$ro" &&
 		mount -o remount,bind,ro "$root/proc/$ro" || die "protecting /proc/$ro"
 done
-mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys" || die "mounting /sys"
+# The root of a user namespace may not mount another sysfs: it gets this host's,
+# of which it may change nothing that its user may not.
+mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys" 2>/dev/null ||
+	{ mount --rbind /sys "$root/sys" && mount -o remount,bind,ro,nosuid,nodev,noexec "$root/sys"; } || die "mounting /sys"
 
 mount -t tmpfs -o mode=0755,nosuid,size=4m dev "$root/dev" || die "mounting /dev"
 mkdir "$root/dev/pts" "$root/dev/shm" || die "filling /dev"
-for node in null:3 zero:5 full:7 random:8 urandom:9; do
-	mknod -m 0666 "$root/dev/${node%:*}" c 1 "${node#*:}" || die "making /dev/${node%:*}"
+# Nor may it make devices, but use those that are there.
+for node in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0; do
+	name=${node%%:*} number=${node#*:}
+	mknod -m 0666 "$root/dev/$name" c "${number%:*}" "${number#*:}" 2>/dev/null ||
+		{ : >"$root/dev/$name" && mount --bind "/dev/$name" "$root/dev/$name"; } || die "making /dev/$name"
 done
-mknod -m 0666 "$root/dev/tty" c 5 0 || die "making /dev/tty"
 ln -s /proc/self/fd "$root/dev/fd" &&
 	ln -s fd/0 "$root/dev/stdin" && ln -s fd/1 "$root/dev/stdout" && ln -s fd/2 "$root/dev/stderr" &&
 	ln -s pts/ptmx "$root/dev/ptmx" || die "filling /dev"

@@ -26,6 +26,9 @@ func Assemble(ctx context.Context, host run.Runner, root *rooted.Dir, fw Firmwar
 	if err != nil {
 		return err
 	}
+	if err := stampFAT(esp, l.Epoch); err != nil {
+		return fmt.Errorf("setting the times in the EFI system partition: %w", err)
+	}
 	if err := makeRoot(ctx, host, path, root.Name(), scratch, l); err != nil {
 		return err
 	}
@@ -34,6 +37,9 @@ func Assemble(ctx context.Context, host run.Runner, root *rooted.Dir, fw Firmwar
 		return err
 	}
 	err = func() error {
+		if err := clampTimes(disk, l.Root.Offset(), l.Epoch); err != nil {
+			return fmt.Errorf("setting the times in the root file system: %w", err)
+		}
 		if err := copySparse(disk, l.ESP.Offset(), esp); err != nil {
 			return fmt.Errorf("writing the EFI system partition: %w", err)
 		}
@@ -53,7 +59,10 @@ func Assemble(ctx context.Context, host run.Runner, root *rooted.Dir, fw Firmwar
 		}
 		return nil
 	}()
-	return errors.Join(err, disk.Close())
+	if err := errors.Join(err, disk.Close()); err != nil {
+		return err
+	}
+	return checkRoot(ctx, host, path, l)
 }
 
 func sfdiskArgv(path string) []string {

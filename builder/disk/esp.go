@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -54,6 +55,7 @@ func espFiles(fw Firmware, distribution string, l Layout) []espFile {
 func makeESP(ctx context.Context, host run.Runner, root *rooted.Dir, fw Firmware, distribution string, l Layout, scratch string) (string, error) {
 	tree := filepath.Join(scratch, "esp")
 	var missing []error
+	var names []string
 	for _, f := range espFiles(fw, distribution, l) {
 		data := []byte(f.content)
 		if f.from != nil {
@@ -72,6 +74,7 @@ func makeESP(ctx context.Context, host run.Runner, root *rooted.Dir, fw Firmware
 		if err := os.WriteFile(name, data, 0o644); err != nil {
 			return "", err
 		}
+		names = append(names, f.name)
 	}
 	if len(missing) > 0 {
 		return "", errors.Join(missing...)
@@ -80,7 +83,7 @@ func makeESP(ctx context.Context, host run.Runner, root *rooted.Dir, fw Firmware
 	if err := sparse(image, l.ESP.Size()); err != nil {
 		return "", err
 	}
-	for _, argv := range espCommands(image, tree, l) {
+	for _, argv := range espCommands(image, tree, names, l) {
 		// mtools otherwise refuses sizes that are no whole "tracks".
 		if _, err := host.Run(ctx, run.Cmd{Argv: argv, Env: []string{"MTOOLS_SKIP_CHECK=1"}}); err != nil {
 			return "", fmt.Errorf("making the EFI system partition: %w", err)
@@ -89,14 +92,27 @@ func makeESP(ctx context.Context, host run.Runner, root *rooted.Dir, fw Firmware
 	return image, nil
 }
 
-func espCommands(image, tree string, l Layout) [][]string {
-	return [][]string{
-		{
-			"mkfs.vfat", "--invariant", "-F", "32", "-s", "1", "-S", fmt.Sprint(SectorSize),
-			"-i", fmt.Sprintf("%08x", l.ESPVolume), "-n", "ESP", image,
-		},
-		{"mcopy", "-i", image, "-s", "-m", filepath.Join(tree, "EFI"), "::/"},
+// espCommands make the file system and copy the files, one by one: mcopy would
+// take a tree in the order in which this host happens to list it.
+func espCommands(image, tree string, names []string, l Layout) [][]string {
+	commands := [][]string{{
+		"mkfs.vfat", "--invariant", "-F", "32", "-s", "1", "-S", fmt.Sprint(SectorSize),
+		"-i", fmt.Sprintf("%08x", l.ESPVolume), "-n", "ESP", image,
+	}}
+	made := map[string]bool{".": true}
+	var mkdir func(dir string)
+	mkdir = func(dir string) {
+		if !made[dir] {
+			made[dir] = true
+			mkdir(path.Dir(dir))
+			commands = append(commands, []string{"mmd", "-i", image, "::/" + dir})
+		}
 	}
+	for _, name := range names {
+		mkdir(path.Dir(name))
+		commands = append(commands, []string{"mcopy", "-i", image, filepath.Join(tree, name), "::/" + name})
+	}
+	return commands
 }
 
 func readFirst(root *rooted.Dir, names []string) ([]byte, error) {

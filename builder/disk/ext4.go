@@ -40,7 +40,8 @@ func makeRoot(ctx context.Context, host run.Runner, disk, tree, scratch string, 
 	}
 	_, err := host.Run(ctx, run.Cmd{
 		Argv: mke2fsArgv(disk, tree, l),
-		Env:  []string{"MKE2FS_CONFIG=" + conf, "MKE2FS_SYNC=0"},
+		// mke2fs sorts names as LC_ALL says, which is C.UTF-8 for every command.
+		Env: []string{"MKE2FS_CONFIG=" + conf, "MKE2FS_SYNC=0", fmt.Sprintf("E2FSPROGS_FAKE_TIME=%d", l.Epoch.Unix())},
 	})
 	var runErr *run.Error
 	if errors.As(err, &runErr) && strings.Contains(runErr.Result.Stderr, "Could not allocate") {
@@ -50,6 +51,11 @@ func makeRoot(ctx context.Context, host run.Runner, disk, tree, scratch string, 
 	if err != nil {
 		return fmt.Errorf("making the root file system: %w", err)
 	}
+	return nil
+}
+
+// checkRoot refuses a file system that is not clean.
+func checkRoot(ctx context.Context, host run.Runner, disk string, l Layout) error {
 	// -n never repairs: a file system that is not clean must not be shipped.
 	if _, err := host.Run(ctx, run.Cmd{Argv: e2fsckArgv(disk, l)}); err != nil {
 		return fmt.Errorf("checking the root file system that was just made: %w", err)

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strings"
+	"time"
 )
 
 const (
@@ -71,12 +72,14 @@ type Layout struct {
 	RootUUID  string
 	ESPVolume uint32
 	RootLabel string
+	// Epoch is when the disk is said to be made. No file in it is younger.
+	Epoch time.Time
 }
 
 // NewLayout places the partitions on a disk of size bytes. The root comes last
 // so that it can grow. All identifiers follow from seed: the same inputs give
-// the same disk, and two different images never share an identifier.
-func NewLayout(fw Firmware, size, espSize int64, rootLabel, seed string) (Layout, error) {
+// the same disk of the same epoch, and two different images never share an identifier.
+func NewLayout(fw Firmware, size, espSize int64, rootLabel, seed string, epoch time.Time) (Layout, error) {
 	if size%(1<<20) != 0 {
 		return Layout{}, fmt.Errorf("disk size of %d bytes: expected whole MiB", size)
 	}
@@ -93,6 +96,7 @@ func NewLayout(fw Firmware, size, espSize int64, rootLabel, seed string) (Layout
 		GUID:      UUID(seed, "disk"),
 		RootUUID:  UUID(seed, "root file system"),
 		RootLabel: rootLabel,
+		Epoch:     epoch,
 	}
 	id := sha256.Sum256([]byte(seed + "\x00esp volume"))
 	l.ESPVolume = uint32(id[0])<<24 | uint32(id[1])<<16 | uint32(id[2])<<8 | uint32(id[3])

@@ -4,9 +4,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+var someTime = time.Date(2025, 11, 15, 10, 0, 1, 0, time.UTC)
 
 func amd64Layout(t *testing.T, size int64) Layout {
 	t.Helper()
@@ -14,7 +17,7 @@ func amd64Layout(t *testing.T, size int64) Layout {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := NewLayout(fw, size, 64<<20, "nodeimage-root", "seed")
+	l, err := NewLayout(fw, size, 64<<20, "nodeimage-root", "seed", someTime)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +54,7 @@ func TestLayoutFollowsTheSeed(t *testing.T) {
 	t.Parallel()
 	fw, _ := FirmwareOf("amd64")
 	layout := func(seed string) Layout {
-		l, err := NewLayout(fw, 8<<30, 64<<20, "root", seed)
+		l, err := NewLayout(fw, 8<<30, 64<<20, "root", seed, someTime)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +88,7 @@ func TestLayoutRefuses(t *testing.T) {
 		"label quoted":    {8 << 30, 64 << 20, `a"b`, "label"},
 		"no label":        {8 << 30, 64 << 20, "", "label"},
 	} {
-		if _, err := NewLayout(fw, tc.size, tc.esp, tc.label, "seed"); err == nil || !strings.Contains(err.Error(), tc.want) {
+		if _, err := NewLayout(fw, tc.size, tc.esp, tc.label, "seed", someTime); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: got %v, want an error about %q", name, err, tc.want)
 		}
 	}
@@ -108,7 +111,7 @@ func TestSfdiskScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	al, err := NewLayout(arm, 8<<30, 64<<20, "root", "seed")
+	al, err := NewLayout(arm, 8<<30, 64<<20, "root", "seed", someTime)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +127,7 @@ func TestArgv(t *testing.T) {
 	got := append([][]string{
 		sfdiskArgv("/s/d.raw"), mke2fsArgv("/s/d.raw", "/s/root", l), e2fsckArgv("/s/d.raw", l),
 		append([]string{"qemu-img"}, qcow2Args("/s/d.raw", "/s/d.qcow2")...),
-	}, espCommands("/s/esp.img", "/s/esp", l)...)
+	}, espCommands("/s/esp.img", "/s/esp", []string{"EFI/BOOT/A.EFI", "EFI/BOOT/b.efi", "EFI/debian/grub.cfg"}, l)...)
 	want := [][]string{
 		{"sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe", "never", "/s/d.raw"},
 		{
@@ -138,7 +141,12 @@ func TestArgv(t *testing.T) {
 			"-o", "compat=1.1,compression_type=zstd,cluster_size=65536", "/s/d.raw", "/s/d.qcow2",
 		},
 		{"mkfs.vfat", "--invariant", "-F", "32", "-s", "1", "-S", "512", "-i", "0badcafe", "-n", "ESP", "/s/esp.img"},
-		{"mcopy", "-i", "/s/esp.img", "-s", "-m", "/s/esp/EFI", "::/"},
+		{"mmd", "-i", "/s/esp.img", "::/EFI"},
+		{"mmd", "-i", "/s/esp.img", "::/EFI/BOOT"},
+		{"mcopy", "-i", "/s/esp.img", "/s/esp/EFI/BOOT/A.EFI", "::/EFI/BOOT/A.EFI"},
+		{"mcopy", "-i", "/s/esp.img", "/s/esp/EFI/BOOT/b.efi", "::/EFI/BOOT/b.efi"},
+		{"mmd", "-i", "/s/esp.img", "::/EFI/debian"},
+		{"mcopy", "-i", "/s/esp.img", "/s/esp/EFI/debian/grub.cfg", "::/EFI/debian/grub.cfg"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("command lines (-want +got):\n%s", diff)

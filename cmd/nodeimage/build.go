@@ -3,11 +3,13 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/pipeline"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/userns"
 )
 
 func newBuild() *cobra.Command {
@@ -19,10 +21,14 @@ func newBuild() *cobra.Command {
 		Long: `Build the image of a profile: DIR/<profile>.qcow2 and DIR/<profile>.manifest.json.
 
 PROFILE is a built-in profile's name (see 'nodeimage profiles') or the path of
-a profile file. Needs root. What was built before with the same inputs is not
-built again.`,
+a profile file. An ordinary user builds in a user namespace, where the host has
+them. What was built before with the same inputs is not built again, and the
+same inputs give the same bytes.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if os.Geteuid() != 0 {
+				return userns.Run(cmd.Context(), append([]string{"/proc/self/exe"}, os.Args[1:]...)...)
+			}
 			opts.Profile = args[0]
 			opts.UI = console.New(cmd.ErrOrStderr())
 			result, err := pipeline.Build(cmd.Context(), opts)

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/userns"
 )
 
 func main() {
@@ -18,12 +20,17 @@ func main() {
 	if os.Getenv("PACKER_LOG") == "" {
 		log.SetOutput(nullWriter{})
 	}
+	userns.Watch()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// After the first signal the default action is restored, so that a
 	// second Ctrl-C ends a clean-up that takes too long.
 	context.AfterFunc(ctx, stop)
 
 	err := newRoot(os.Stdout, os.Stderr).ExecuteContext(ctx)
+	var said userns.Exit
+	if errors.As(err, &said) {
+		os.Exit(int(said))
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "nodeimage:", err)
 		if ctx.Err() != nil {

@@ -82,6 +82,9 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	if err := VerifyNames(ctx, target, p.profile, set.Images); err != nil {
 		return err
 	}
+	if err := Settle(ctx, target, comm); err != nil {
+		return err
+	}
 	ui.Say(fmt.Sprintf("all %d images that kubeadm asks for are in containerd's store", len(set.Images)))
 	return nil
 }

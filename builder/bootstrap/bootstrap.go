@@ -51,11 +51,9 @@ type Maker struct {
 // failures; a package or suite that does not exist, and a signature that the
 // keyring does not know, are bad input.
 func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
-	keyring, err := os.ReadFile(p.Archive.Keyring)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Base{}, exitcode.BadInput(fmt.Errorf("archive.keyring %s is not on this host: install the package %s-archive-keyring, or name another file", p.Archive.Keyring, p.OS.Distribution))
-	} else if err != nil {
-		return Base{}, exitcode.BadInput(fmt.Errorf("archive.keyring: %w", err))
+	keyrings, err := readKeyrings(p)
+	if err != nil {
+		return Base{}, exitcode.BadInput(err)
 	}
 	version, err := m.Host.Run(ctx, run.Cmd{Argv: []string{"mmdebstrap", "--version"}})
 	if err != nil {
@@ -65,10 +63,9 @@ func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
 	if err != nil {
 		return Base{}, err
 	}
-	sum := sha256.Sum256(keyring)
 	// The arguments stand for what this release of the project does with them.
-	key, err := store.Key("bootstrap", strings.TrimSpace(version.Stdout), releases, p.Archive.Sources,
-		hex.EncodeToString(sum[:]), Argv(p, "", "", ""), environment(""))
+	key, err := store.Key("bootstrap", strings.TrimSpace(version.Stdout), releases, p.Archive.Effective(),
+		keyrings, Argv(p, "", "", ""), environment(""))
 	if err != nil {
 		return Base{}, err
 	}
@@ -90,6 +87,35 @@ func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
 	return base, nil
 }
 
+// readKeyrings returns the sha256 of each keyring of the archive, and says of
+// all that are not there where they come from.
+func readKeyrings(p *profiles.Profile) ([]string, error) {
+	var sums []string
+	var errs []error
+	for _, name := range p.Archive.Keyrings() {
+		data, err := os.ReadFile(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && name == p.Archive.Keyring:
+			errs = append(errs, fmt.Errorf("archive.keyring %s is not on this host: %s, or name another file", name, keyringRemedy(p.OS.Distribution)))
+		case errors.Is(err, fs.ErrNotExist):
+			errs = append(errs, fmt.Errorf("keyring %s of a source of the archive is not on this host: put the key there that its publisher names", name))
+		case err != nil:
+			errs = append(errs, fmt.Errorf("archive.keyring: %w", err))
+		}
+		sum := sha256.Sum256(data)
+		sums = append(sums, hex.EncodeToString(sum[:]))
+	}
+	return sums, errors.Join(errs...)
+}
+
+// keyringRemedy says which package has a distribution's keyring.
+func keyringRemedy(distribution string) string {
+	if distribution == "ubuntu" {
+		return "install the package ubuntu-keyring (Ubuntu, and Debian 13 or later)"
+	}
+	return "install the package " + distribution + "-archive-keyring"
+}
+
 // fill makes the tar and the record in dir.
 func (m Maker) fill(ctx context.Context, p *profiles.Profile, releases []Release, dir string) (err error) {
 	// What mmdebstrap leaves when it is killed lies in the scratch directory.
@@ -99,7 +125,7 @@ func (m Maker) fill(ctx context.Context, p *profiles.Profile, releases []Release
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	sources := filepath.Join(scratch, "nodeimage.sources")
-	if err := os.WriteFile(sources, []byte(Sources(p.Archive, p.Archive.Keyring)), 0o644); err != nil {
+	if err := os.WriteFile(sources, []byte(Sources(p.Archive.Effective(), p.Archive.Snapshot != "")), 0o644); err != nil {
 		return err
 	}
 	tmp := filepath.Join(scratch, "tmp")

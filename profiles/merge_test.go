@@ -95,16 +95,16 @@ func TestExtendsBesideTheFileComesFirst(t *testing.T) {
 	if problems != nil {
 		t.Fatal(strings.Join(problems, "\n"))
 	}
-	if builtin.OS.Codename != "trixie" {
-		t.Errorf("codename %q, expected that of the built-in debian-13", builtin.OS.Codename)
+	if builtin.Disk.RootLabel != "nodeimage-root" {
+		t.Errorf("label %q, expected that of the built-in debian-13", builtin.Disk.RootLabel)
 	}
-	files["debian-13.yaml"] = strings.Replace(readGood(t), "codename: trixie", "codename: mine", 1)
+	files["debian-13.yaml"] = strings.Replace(readGood(t), "rootLabel: root", "rootLabel: mine", 1)
 	local, problems := tree(t, files, "top.yaml")
 	if problems != nil {
 		t.Fatal(strings.Join(problems, "\n"))
 	}
-	if local.OS.Codename != "mine" {
-		t.Errorf("codename %q, expected that of debian-13.yaml beside the file", local.OS.Codename)
+	if local.Disk.RootLabel != "mine" {
+		t.Errorf("label %q, expected that of debian-13.yaml beside the file", local.OS.Codename)
 	}
 }
 
@@ -120,13 +120,13 @@ func TestExtendsRefusals(t *testing.T) {
 		want  []string
 	}{
 		{"no such base", map[string]string{"p0.yaml": header + "name: a\nextends: debain\n"}, []string{
-			`p0.yaml:4:10: extends: no profile "debain" beside this file and built in; the built-in ones are debian, debian-13; did you mean "debian"?`,
+			`p0.yaml:4:10: extends: no profile "debain" beside this file and built in; the built-in ones are debian, debian-12, debian-13, ubuntu, ubuntu-22.04, ubuntu-24.04, ubuntu-26.04; did you mean "debian"?`,
 		}},
 		{"a path", map[string]string{"p0.yaml": header + "name: a\nextends: ../good.yaml\n"}, []string{
 			`p0.yaml:4:10: extends: found "../good.yaml", expected the name of a profile, without a directory and without .yaml`,
 		}},
 		{"the compatibility table", map[string]string{"p0.yaml": header + "name: a\nextends: compatibility\n"}, []string{
-			`p0.yaml:4:10: extends: no profile "compatibility" beside this file and built in; the built-in ones are debian, debian-13`,
+			`p0.yaml:4:10: extends: no profile "compatibility" beside this file and built in; the built-in ones are debian, debian-12, debian-13, ubuntu, ubuntu-22.04, ubuntu-24.04, ubuntu-26.04`,
 		}},
 		{"itself", map[string]string{"p0.yaml": header + "name: a\nextends: p0\n"}, []string{
 			`p0.yaml:4:10: extends: profiles extend each other in a circle: p0.yaml -> p0.yaml`,

@@ -394,3 +394,53 @@ func addsUp(key string) bool {
 		"PropagatesReloadTo", "ReloadPropagatedFrom", "JoinsNamespaceOf", "DNS", "FallbackDNS", "NTP", "FallbackNTP", "Domains",
 	}, key)
 }
+
+// Program is an installed program of a node.
+type Program struct {
+	Name, Path string
+	Version    string // without a leading v; "" if it cannot be told
+	Go         string // the toolchain that built it, "" if that is not Go
+}
+
+// Programs lists those of the programs that make a node which are installed,
+// each copy that would run, with the version that the program itself says.
+func (n *Node) Programs() ([]Program, error) {
+	var all []Program
+	for _, name := range []string{"containerd", "runc", "kubelet", "kubeadm", "kubectl", "crictl"} {
+		p, err := n.program(name)
+		if errors.Is(err, errAbsent) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found := Program{Name: p.Name, Path: p.Path, Version: p.Version}
+		if p.Info != nil {
+			found.Go = p.Info.GoVersion
+		}
+		all = append(all, found)
+	}
+	return all, nil
+}
+
+// Kernels lists the releases of the kernels that have modules in the target.
+func (n *Node) Kernels() ([]string, error) {
+	c, err := n.modules()
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, k := range c.Kernels {
+		all = append(all, k.Release)
+	}
+	return all, nil
+}
+
+// Boots are the boot loader's entries that boot a node.
+func (n *Node) Boots() ([]bootloader.Entry, error) {
+	c, err := n.bootloader()
+	if err != nil {
+		return nil, err
+	}
+	return c.Boots(), nil
+}

@@ -100,8 +100,9 @@ flake-check: setup-test bin/nodeimage ## run the fast specs RUNS times and sum u
 	bin/nodeimage e2e $(OUT)/$(PROFILE).qcow2 --label-filter '!slow' --firmware uefi --repeat $(RUNS) -o $(OUT)/flake-check
 
 .PHONY: bench
-bench: setup-build image ## ratios against floors measured in the same run
-	$(SUDO) $(GO) run ./internal/bench -profile $(PROFILE)
+bench: setup-build setup-bench image ## ratios against floors and other tools, measured in the same run
+	$(SUDO) $(GO) run ./internal/bench -profile $(PROFILE) -e2e $(OUT)/e2e/summary.json -json $(OUT)/bench.json -history docs/bench/history.jsonl
+	$(GO) generate ./internal/bench/benchlog
 
 .PHONY: install-plugin
 install-plugin: bin/packer-plugin-nodeimage ## put the plugin where Packer looks
@@ -111,11 +112,13 @@ install-plugin: bin/packer-plugin-nodeimage ## put the plugin where Packer looks
 clean: ## remove what make made here (not the cache)
 	rm -rf bin $(OUT)
 
-.PHONY: setup-build setup-test
+.PHONY: setup-build setup-test setup-bench
 setup-build:
 	@.ci/setup build
 setup-test:
 	@.ci/setup test
+setup-bench:
+	@.ci/setup bench
 
 .PHONY: bin/nodeimage bin/packer-plugin-nodeimage
 bin/nodeimage:

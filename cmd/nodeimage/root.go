@@ -31,8 +31,24 @@ changed; 75 the infrastructure failed and a retry may help.`,
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exitcode.BadInput(err) })
-	root.AddCommand(newBuild(), newRebuild(), newPlan(), newValidate(), newE2E(), newExplain(), newProfiles(),
-		newKeygen(), newAttest(), newGate(), newPromote(), newWhyNot(), newFaults(), newDiagnose())
+	root.AddCommand(
+		newBuild(),
+		newRebuild(),
+		newPlan(),
+		newValidate(),
+		newE2E(),
+		newExplain(),
+		newProfiles(),
+		newKeygen(),
+		newAttest(),
+		newGate(),
+		newPromote(),
+		newWhyNot(),
+		newFaults(),
+		newDiagnose(),
+		newDiff(),
+		newBisect(),
+	)
 	return root
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/bench/benchlog"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )
 
@@ -27,7 +28,7 @@ const (
 // look measures what it costs to look into an image: all of validate, and as
 // the floor what anybody can do without it, guestfish reading a single file.
 // Without a guestfish that works there is no floor, and note says why.
-func look(ctx context.Context, tool, guestfish, image string) (table []Measurement, note string, err error) {
+func look(ctx context.Context, tool, guestfish, image string) (table []benchlog.Measurement, note string, err error) {
 	name := "floor: guestfish --ro -i, one file"
 	peak, took, err := fishOne(ctx, guestfish, image, "", guestfishLimit)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, exec.ErrNotFound) {
@@ -36,13 +37,13 @@ func look(ctx context.Context, tool, guestfish, image string) (table []Measureme
 	}
 	switch {
 	case err == nil:
-		table = append(table, Measurement{Name: name, Seconds: took.Seconds(), PeakMiB: peak})
+		table = append(table, benchlog.Measurement{Name: name, Seconds: took.Seconds(), PeakMiB: peak})
 	case ctx.Err() != nil:
 		return nil, "", err
 	default:
 		note = "no floor to compare with: " + err.Error()
 	}
-	m := Measurement{Name: fmt.Sprintf("nodeimage validate, every check (median of %d)", lookRuns)}
+	m := benchlog.Measurement{Name: fmt.Sprintf("nodeimage validate, every check (median of %d)", lookRuns)}
 	var seconds []float64
 	for range lookRuns {
 		peak, took, err := timed(ctx, tool, "validate", image)
@@ -62,7 +63,7 @@ func look(ctx context.Context, tool, guestfish, image string) (table []Measureme
 func fishOne(ctx context.Context, guestfish, image, settings string, limit time.Duration) (peak int64, took time.Duration, err error) {
 	path, err := exec.LookPath(guestfish)
 	if err != nil {
-		return 0, 0, fmt.Errorf("%w; apt-get install libguestfs-tools and a kernel in /boot", err)
+		return 0, 0, fmt.Errorf("%w; run .ci/setup bench, or apt-get install libguestfs-tools and a kernel in /boot", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -1,7 +1,8 @@
 // Command bench measures how long building an image and looking into it take,
 // as ratios against floors measured in the same run: plain mmdebstrap of the
-// same packages, and guestfish reading one file. Absolute seconds say little on
-// a shared machine.
+// same packages, and guestfish reading one file. Other tools that make a disk of
+// the same packages run beside it. Absolute seconds say little on a shared
+// machine.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -21,22 +23,13 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/bench/benchlog"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/version"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
-
-// Measurement is one line of the table.
-type Measurement struct {
-	Name    string  `json:"name"`
-	Seconds float64 `json:"seconds"`
-	// Ratio is Seconds divided by the floor's, 0 where no floor was measured.
-	Ratio float64 `json:"ratio,omitempty"`
-	// PeakMiB is the resident memory of the largest process, where it was a
-	// process of its own.
-	PeakMiB int64 `json:"peakMiB,omitempty"`
-}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -45,12 +38,20 @@ func main() {
 	tool := flag.String("nodeimage", "bin/nodeimage", "the command line to measure")
 	image := flag.String("image", "", "only look into this image, and build nothing")
 	guestfish := flag.String("guestfish", "guestfish", "the guestfish to compare with")
+	patch := flag.String("patch", "", "profile that stands for a patch; default: the profile with one sysctl more")
+	result := flag.String("e2e", "", "result of the suite (summary.json) to compare")
+	limit := flag.Duration("peer-limit", 10*time.Minute, "longest time for a peer; 0 for no peers")
 	output := flag.String("json", "", "also write the measurements to this file")
+	history := flag.String("history", "", "also append the measurements to this file")
 	flag.Parse()
-	b := bench{profile: *profile, tool: *tool, guestfish: *guestfish}
+	b := bench{profile: *profile, tool: *tool, guestfish: *guestfish, patch: *patch, suite: *result, limit: *limit}
+	b.Run = benchlog.Run{Time: time.Now().UTC().Truncate(time.Second), Tool: version.String(), CPUs: runtime.NumCPU(), Profile: *profile}
 	err := b.run(ctx, *image)
 	if err == nil && *output != "" {
 		err = b.write(*output)
+	}
+	if err == nil && *history != "" {
+		err = benchlog.Append(*history, b.Run)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -60,12 +61,11 @@ func main() {
 
 // bench is one run of the benchmark.
 type bench struct {
-	profile, tool, guestfish string
+	profile, tool, guestfish, patch, suite string
 
-	Build    []Measurement `json:"build,omitempty"`
-	Validate []Measurement `json:"validate"`
-	// Note says why Validate has no floor.
-	Note string `json:"note,omitempty"`
+	limit time.Duration // of a peer
+
+	benchlog.Run
 }
 
 // run measures everything, or with an image only what looking into that costs.
@@ -80,17 +80,37 @@ func (b *bench) run(ctx context.Context, image string) (err error) {
 			return err
 		}
 		show("building "+b.profile, b.Build)
-		image = filepath.Join(dir, "out", b.profile+".qcow2")
+		p, err := profiles.Load(b.profile)
+		if err != nil {
+			return err
+		}
+		image = filepath.Join(dir, "out", p.Name+".qcow2")
 	}
 	fmt.Fprintln(os.Stderr, "measuring: looking into", image)
-	if b.Validate, b.Note, err = look(ctx, b.tool, b.guestfish, image); err != nil {
+	var note string
+	if b.Validate, note, err = look(ctx, b.tool, b.guestfish, image); err != nil {
 		return err
 	}
 	show("looking into "+filepath.Base(image), b.Validate)
-	if b.Note != "" {
-		fmt.Println(b.Note)
+	b.note(note)
+	if b.suite != "" {
+		if b.Suite, note, err = suite(b.suite); err != nil {
+			return err
+		}
+		if len(b.Suite) > 0 {
+			show("the booted suite", b.Suite)
+		}
+		b.note(note)
 	}
 	return nil
+}
+
+// note keeps and prints what could not be measured.
+func (b *bench) note(text string) {
+	if text != "" {
+		b.Notes = append(b.Notes, text)
+		fmt.Println(text)
+	}
 }
 
 // build measures builds, with dir to work in.
@@ -99,7 +119,11 @@ func (b *bench) build(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	var table []Measurement
+	patched, err := b.patched(p, dir)
+	if err != nil {
+		return err
+	}
+	var table []benchlog.Measurement
 	measure := func(name string, work func() (peak int64, err error)) error {
 		fmt.Fprintln(os.Stderr, "measuring:", name)
 		start := time.Now()
@@ -107,36 +131,62 @@ func (b *bench) build(ctx context.Context, dir string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		table = append(table, Measurement{Name: name, Seconds: time.Since(start).Seconds(), PeakMiB: peak})
+		table = append(table, benchlog.Measurement{Name: name, Seconds: time.Since(start).Seconds(), PeakMiB: peak})
 		return nil
 	}
-	build := func(args ...string) func() (int64, error) {
+	build := func(profile string, args ...string) func() (int64, error) {
 		return func() (int64, error) {
-			return command(ctx, b.tool, append([]string{"build", b.profile, "-o", filepath.Join(dir, "out")}, args...)...)
+			return command(ctx, b.tool, append([]string{"build", profile, "-o", filepath.Join(dir, "out")}, args...)...)
+		}
+	}
+	if b.patch != "" {
+		// What has to be compiled or fetched for it is not what is measured.
+		fmt.Fprintln(os.Stderr, "getting ready:", b.patch)
+		if _, err := build(patched, "--force")(); err != nil {
+			return err
 		}
 	}
 	err = errors.Join(
 		measure("floor: plain mmdebstrap of the same packages", func() (int64, error) { return floor(ctx, p, dir) }),
 		measure("base system, cold", func() (int64, error) { return 0, base(ctx, p, filepath.Join(dir, "store")) }),
-		measure("image, base and components ready", build("--force")),
-		measure("image, nothing changed", build()),
+		measure("image, base and components ready", build(b.profile, "--force")),
+		measure("image, patched", build(patched, "--force")),
+		measure("image, nothing changed", build(b.profile)),
 	)
 	if err != nil {
 		return err
 	}
-	cold := Measurement{Name: "image, cold but for components (the two above)", Seconds: table[1].Seconds + table[2].Seconds}
-	b.Build = append(table[:3], append([]Measurement{cold}, table[3:]...)...)
-	return nil
+	cold := benchlog.Measurement{Name: "image, cold but for components (the two above)", Seconds: table[1].Seconds + table[2].Seconds}
+	b.Build = append(table[:3:3], append([]benchlog.Measurement{cold}, table[3:]...)...)
+	if b.limit == 0 {
+		return nil
+	}
+	others, err := comparePeers(ctx, peers(), p, dir, b.limit)
+	b.Build = append(b.Build, others...)
+	return err
+}
+
+// patched returns the profile that stands for a small change.
+func (b *bench) patched(p *profiles.Profile, dir string) (string, error) {
+	if b.patch != "" {
+		return b.patch, nil
+	}
+	if strings.HasSuffix(b.profile, ".yaml") {
+		return "", exitcode.BadInput(fmt.Errorf("-profile %s is a file: name a -patch of it", b.profile))
+	}
+	path := filepath.Join(dir, "patched.yaml")
+	text := fmt.Sprintf("apiVersion: %s\nkind: Profile\nname: patched\nextends: %s\nhost:\n  sysctls:\n    vm.max_map_count: \"262144\"\n", p.APIVersion, p.Name)
+	return path, os.WriteFile(path, []byte(text), 0o644)
 }
 
 // show fills in the ratios to the first line, if that is a floor, and prints
 // the table.
-func show(title string, table []Measurement) {
+func show(title string, table []benchlog.Measurement) {
 	fmt.Printf("%-50s %9s %7s %9s\n", title, "seconds", "ratio", "peak MiB")
 	floored := strings.HasPrefix(table[0].Name, "floor: ")
 	for i := range table {
 		ratio, peak := "", ""
-		if floored {
+		if floored && table[i].Error == "" {
 			table[i].Ratio = table[i].Seconds / table[0].Seconds
 			ratio = fmt.Sprintf("%.2f", table[i].Ratio)
 		}
@@ -144,12 +194,15 @@ func show(title string, table []Measurement) {
 			peak = fmt.Sprint(table[i].PeakMiB)
 		}
 		fmt.Printf("%-50s %9.2f %7s %9s\n", table[i].Name, table[i].Seconds, ratio, peak)
+		if table[i].Error != "" {
+			fmt.Printf("    failed: %s\n", table[i].Error)
+		}
 	}
 }
 
 // write leaves the measurements for a machine.
 func (b *bench) write(path string) error {
-	data, err := json.MarshalIndent(b, "", "  ")
+	data, err := json.MarshalIndent(b.Run, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -85,6 +85,9 @@ type Config struct {
 	Address         Setting[string] // gRPC socket
 	Imports         []Setting[string]
 
+	// Values are all keys of the merged files with their text, by dotted key:
+	// those that have an effect, whether or not they are modelled above.
+	Values map[string]Setting[string]
 	// Ignored are the keys that have no effect.
 	Ignored []Ignored
 	// Log is what containerd logs about its configuration when it starts.

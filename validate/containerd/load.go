@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/validate/source"
@@ -21,6 +22,7 @@ type loader struct {
 	version int   // of the merged configuration
 	plugins *node // merged plugin sections, by the names of that version
 	top     *node // merged top-level tables that matter here
+	rest    *node // everything merged but plugins, for Config.Values
 }
 
 // Effective returns the configuration that containerd of the given version
@@ -40,7 +42,7 @@ func Effective(root fs.FS, path, version string) (*Config, error) {
 		Extrapolated: v.Compare(oldestModelled) < 0 ||
 			!(v.Major < newestModelled.Major || v.Major == newestModelled.Major && v.Minor <= newestModelled.Minor),
 	}
-	l := &loader{root: root, c: c, version: c.Schema, plugins: newTable("plugins", source.Position{}), top: newTable("", source.Position{})}
+	l := &loader{root: root, c: c, version: c.Schema, plugins: newTable("plugins", source.Position{}), top: newTable("", source.Position{}), rest: newTable("", source.Position{})}
 	if v.Major < 2 {
 		l.version = 1 // a file that says nothing is a version 1 file
 	}
@@ -54,6 +56,7 @@ func Effective(root fs.FS, path, version string) (*Config, error) {
 	if c.Refusal == nil {
 		l.validateCRI()
 	}
+	l.values()
 	return c, nil
 }
 
@@ -182,6 +185,12 @@ func (l *loader) merge(doc *node) {
 	if g := l.lookup(doc, "grpc"); g.isTable() {
 		if n := l.lookup(g, "address"); n != nil && n.value != "" {
 			l.top.table["grpc.address"] = n
+		}
+	}
+	for _, k := range doc.keys() {
+		// These four add up or are sections, and are told otherwise.
+		if !slices.Contains([]string{"plugins", "imports", "disabled_plugins", "required_plugins"}, strings.ToLower(k)) {
+			l.rest.table[k] = mergeNodes(l.rest.table[k], doc.table[k])
 		}
 	}
 	sections := l.lookup(doc, "plugins")

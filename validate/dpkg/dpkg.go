@@ -303,3 +303,43 @@ func Leftovers(root fs.FS, dir string) ([]string, error) {
 	sort.Strings(out)
 	return out, nil
 }
+
+// Owners is Owner for many files in one pass over dpkg's lists: the names of
+// the packages that brought them, by path. A file that no package brought is not
+// in it.
+func (db *Database) Owners(root fs.FS, paths []string) (map[string]string, error) {
+	want := map[string]string{}
+	for _, p := range paths {
+		for _, s := range spellings(path.Clean("/" + p)) {
+			want[s] = p
+		}
+	}
+	owners := map[string]string{}
+	es, err := source.ReadDir(root, info)
+	if errors.Is(err, fs.ErrNotExist) {
+		return owners, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range es {
+		name, ok := strings.CutSuffix(e.Name(), ".list")
+		if !ok {
+			continue
+		}
+		data, err := source.ReadFile(root, path.Join(info, e.Name()), maxStatus)
+		if err != nil {
+			return nil, err
+		}
+		name, _, _ = strings.Cut(name, ":")
+		if _, installed := db.Package(name); !installed {
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			if p, ok := want[strings.TrimSuffix(line, "\n")]; ok {
+				owners[p] = name
+			}
+		}
+	}
+	return owners, nil
+}

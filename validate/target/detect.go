@@ -107,6 +107,7 @@ func (t *Target) openFile(ctx context.Context, f *os.File, size int64, dir strin
 
 // openDisk opens a disk or a bare file system.
 func (t *Target) openDisk(r io.ReaderAt, size int64) error {
+	t.disk, t.size = r, size
 	b, err := sniff(r, size)
 	if err != nil {
 		return err
@@ -139,7 +140,7 @@ func (t *Target) openGPT(r io.ReaderAt, size int64) error {
 	if err != nil {
 		return err
 	}
-	t.parts = table.Partitions
+	t.parts, t.guid = table.Partitions, table.GUID
 	var roots, linux []Partition
 	for _, p := range table.Partitions {
 		switch p.Type {

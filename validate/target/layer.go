@@ -57,7 +57,7 @@ func (e Entry) Size() (int64, error) {
 // closes nothing. root changes the root file system, esp the EFI system
 // partition, which t must have when there is any entry for it.
 func (t *Target) WithLayer(root, esp []Entry) (*Target, error) {
-	over := &Target{path: t.path, kind: t.kind, rootNo: t.rootNo, parts: t.parts, esp: t.esp, espErr: t.espErr}
+	over := &Target{path: t.path, kind: t.kind, rootNo: t.rootNo, parts: t.parts, guid: t.guid, esp: t.esp, espErr: t.espErr}
 	var err error
 	if over.root, err = layered(t.root, root); err != nil {
 		return nil, fmt.Errorf("laying changes over %s: %w", t.path, err)

@@ -44,6 +44,9 @@ type Target struct {
 	esp     FS
 	espErr  error
 	parts   []Partition
+	guid    string      // of the disk
+	disk    io.ReaderAt // what a guest sees, nil for directories and tars
+	size    int64       // of disk
 	file    *os.File    // what was opened, nil for a directory
 	opened  fs.FileInfo // of file, then
 	backed  bool        // has a backing file, so file is not all of it
@@ -72,6 +75,15 @@ func (t *Target) ESP() (FS, error) {
 // Partitions returns the partitions of a disk in the order of their numbers,
 // nil for other targets.
 func (t *Target) Partitions() []Partition { return t.parts }
+
+// DiskGUID returns the disk's identifier in its partition table, in lower
+// case; "" without a table.
+func (t *Target) DiskGUID() string { return t.guid }
+
+// Disk returns the bytes of the disk as a guest sees them, and how many there
+// are: a qcow2 is read through. It is nil for what is no disk. The size is what
+// the image says it is, and need not be backed by anything.
+func (t *Target) Disk() (disk io.ReaderAt, size int64) { return t.disk, t.size }
 
 // RootPartition returns the number of the partition that Root shows, or 0.
 func (t *Target) RootPartition() int { return t.rootNo }

@@ -31,10 +31,12 @@ const (
 
 // Partition is one used entry of the table.
 type Partition struct {
-	Number        int    // from 1, as in /dev/vda1
-	Type, GUID    string // lower case
-	Name          string
-	Start, Length int64 // bytes
+	Number int    `json:"number"` // from 1, as in /dev/vda1
+	Type   string `json:"type"`   // lower case
+	GUID   string `json:"guid"`   // lower case
+	Name   string `json:"name"`
+	Start  int64  `json:"start"`  // bytes
+	Length int64  `json:"length"` // bytes
 }
 
 // Table is a disk's partition table.

@@ -66,6 +66,7 @@ A report about another image is refused. The reports are those of
 	cmd.Flags().StringVar(&opts.Validate, "validate", "", "report of 'nodeimage validate --format json'")
 	cmd.Flags().StringVar(&opts.E2E, "e2e", "", "summary.json of 'nodeimage e2e'")
 	cmd.Flags().StringVar(&opts.Manifest, "manifest", "", "the image's manifest (default: the one beside the image, if any)")
+	cmd.Flags().StringVar(&opts.Cell, "cell", "", "ID of the matrix cell that the reports are of")
 	cmd.Flags().StringVar(&key, "key", "", "private key: a file that only you can read, or env://NAME")
 	cmd.Flags().StringVarP(&opts.OutputDir, "output", "o", "", "directory for the bundles (default: attestations beside the image)")
 	cmd.Flags().Var(format, "format", "how to print the result")

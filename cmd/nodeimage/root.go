@@ -48,6 +48,7 @@ changed; 75 the infrastructure failed and a retry may help.`,
 		newDiagnose(),
 		newDiff(),
 		newBisect(),
+		newMatrix(),
 	)
 	return root
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -28,7 +29,9 @@ type Options struct {
 	Validate, E2E string
 	// Manifest is the image's; "" takes the one beside the image, if any.
 	Manifest string
-	Key      *PrivateKey
+	// Cell is the ID of the matrix cell that the reports are of, "" for none.
+	Cell string
+	Key  *PrivateKey
 	// OutputDir gets one bundle a statement, and the SBOM.
 	OutputDir string
 	Now       time.Time
@@ -134,6 +137,9 @@ func (o Options) read(digest string) (in inputs, err error) {
 		}
 		in.results = append(in.results, t)
 	}
+	if o.Cell != "" && !cellID.MatchString(o.Cell) {
+		problems = append(problems, fmt.Errorf("cell %.100q: expected the ID of a matrix cell, 64 hexadecimal digits", o.Cell))
+	}
 	if err := in.readManifest(o, digest); err != nil {
 		problems = append(problems, err)
 	}
@@ -145,6 +151,8 @@ func (o Options) read(digest string) (in inputs, err error) {
 	}
 	return in, errors.Join(problems...)
 }
+
+var cellID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // MaxSkew is how far the clocks of two machines may differ at most.
 const MaxSkew = 15 * time.Minute
@@ -210,7 +218,7 @@ func (in inputs) files(ctx context.Context, o Options, s Subject, inv inventory)
 		node.Pins[c.Name] = c.Version
 	}
 	for _, t := range in.results {
-		t.Node = node
+		t.Node, t.Cell = node, o.Cell
 		statement, err := t.Statement(s, o.Now)
 		if err := add(t.Suite, statement, err); err != nil {
 			return nil, err

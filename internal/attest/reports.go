@@ -76,6 +76,10 @@ type e2eReport struct {
 		Labels []string `json:"labels"`
 		State  string   `json:"state"`
 	} `json:"specs"`
+	Causes []struct {
+		ID         string `json:"id"`
+		Confidence string `json:"confidence"`
+	} `json:"causes"`
 	Machines []struct {
 		Accel string `json:"accel"`
 	} `json:"machines"`
@@ -134,6 +138,11 @@ func readE2E(data []byte) (t TestResult, about string, err error) {
 	if soaked {
 		if t.Soak, err = time.ParseDuration(r.Soak); err != nil || t.Soak <= 0 {
 			bad("soak is %.80q: expected a duration as 5m0s", r.Soak)
+		}
+	}
+	for _, c := range r.Causes {
+		if c.Confidence == "certain" {
+			t.Causes = append(t.Causes, c.ID)
 		}
 	}
 	for _, m := range r.Machines {

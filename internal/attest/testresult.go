@@ -50,6 +50,11 @@ type TestResult struct {
 	StandIns     []string      // what was not the real thing
 	Filter       string        // the label filter; "" if all specs were to run
 	Unchanged    bool          // the image's digest was the same at the end
+	Causes       []string      // named causes that the suite is certain of
+
+	// Cell is the ID of the matrix cell that the image was judged as, "" for
+	// none; see package matrix.
+	Cell string
 
 	Node Node
 }
@@ -68,6 +73,7 @@ const (
 	configTool    = "nodeimage"
 	configProfile = "profile"
 	configNode    = "node"
+	configCell    = "cell"
 	configPin     = "pin/"
 )
 
@@ -80,6 +86,7 @@ func (t TestResult) Statement(s Subject, at time.Time) (*intoto.Statement, error
 	if t.Suite == SuiteE2E {
 		report["soak"], report["accelerators"] = t.Soak.String(), anys(t.Accelerators)
 		report["labelFilter"], report["imageUnchanged"] = t.Filter, t.Unchanged
+		report["causes"] = anys(t.Causes)
 	}
 	var problems []error
 	describe := func(name string, digest string, notes map[string]any) *intoto.ResourceDescriptor {
@@ -103,6 +110,9 @@ func (t TestResult) Statement(s Subject, at time.Time) (*intoto.Statement, error
 	}
 	if t.ProfileSHA256 != "" {
 		p.Configuration = append(p.Configuration, describe(configProfile, t.ProfileSHA256, map[string]any{"name": t.Profile}))
+	}
+	if t.Cell != "" {
+		p.Configuration = append(p.Configuration, describe(configCell, t.Cell, map[string]any{}))
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.Node.Pins)) {
 		p.Configuration = append(p.Configuration, describe(configPin+name, "", map[string]any{"version": t.Node.Pins[name]}))
@@ -164,6 +174,8 @@ func ReadTestResult(s *intoto.Statement) (TestResult, error) {
 			t.Tool = a.Version
 		case name == configProfile:
 			t.Profile, t.ProfileSHA256 = a.Name, digest
+		case name == configCell:
+			t.Cell = digest
 		case name == configNode:
 			t.Node.OS, t.Node.Kernel, t.Node.Arch = a.OS, a.Kernel, a.Arch
 		case strings.HasPrefix(name, configPin):
@@ -194,12 +206,13 @@ type annotations struct {
 	Accelerators []string  `json:"accelerators"`
 	LabelFilter  string    `json:"labelFilter"`
 	Unchanged    bool      `json:"imageUnchanged"`
+	Causes       []string  `json:"causes"`
 }
 
 // take fills in what the report's descriptor says.
 func (t *TestResult) take(a annotations) (problems []error) {
 	t.Suite, t.Finished, t.NotRun, t.Accelerators = a.Suite, a.FinishedOn, a.NotRun, a.Accelerators
-	t.Filter, t.Unchanged = a.LabelFilter, a.Unchanged
+	t.Filter, t.Unchanged, t.Causes = a.LabelFilter, a.Unchanged, a.Causes
 	if t.Suite != SuiteValidate && t.Suite != SuiteE2E {
 		problems = append(problems, fmt.Errorf("suite %.100q: expected %s or %s", t.Suite, SuiteValidate, SuiteE2E))
 	}

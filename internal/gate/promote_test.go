@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/imagefile"
 )
 
 func tree(t *testing.T, dir string) []string {
@@ -109,9 +110,9 @@ func TestSwapsBetweenJudgementAndCopy(t *testing.T) {
 	must(t, os.Symlink(r.opts.Image, link))
 	r.opts.Image = link
 
-	img, err := openImage(t.Context(), link)
+	img, err := imagefile.Open(t.Context(), link)
 	must(t, err)
-	defer img.close()
+	defer img.Close()
 	v, err := judge(t.Context(), r.opts, img)
 	if err != nil || !v.Passed {
 		t.Fatalf("refused: %+v, %v", v.Reasons, err)

@@ -21,6 +21,9 @@ var builtin embed.FS
 // compatibilityFile lies beside the profiles and is none.
 const compatibilityFile = "compatibility.yaml"
 
+// lockSuffix ends the name of a profile's lock, which lies beside it and is none.
+const lockSuffix = ".lock.yaml"
+
 // maxFileSize bounds what is read as one profile, in bytes. The largest
 // sensible one has some 10 KiB.
 const maxFileSize = 256 << 10
@@ -53,6 +56,10 @@ type reader struct {
 }
 
 func newReader() reader { return reader{builtin: builtin, file: readBounded} }
+
+// ReadBounded returns the text of a regular file; it reads little more than a
+// document may have. Errors wrap those of package fs.
+func ReadBounded(path string) ([]byte, error) { return readBounded(path) }
 
 func readBounded(path string) ([]byte, error) {
 	// Before opening it: opening a pipe waits for its other end.
@@ -119,7 +126,7 @@ func (r reader) names(bases bool) ([]string, error) {
 	}
 	var names []string
 	for _, file := range files {
-		if file == compatibilityFile {
+		if file == compatibilityFile || strings.HasSuffix(file, lockSuffix) {
 			continue
 		}
 		data, err := fs.ReadFile(r.builtin, file)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
@@ -42,13 +43,15 @@ type Maker struct {
 	Store *store.Store
 	// Progress is told what goes on, a line at a time.
 	Progress func(line string)
+	// sleep replaces the pauses between attempts in tests.
+	sleep func(context.Context, time.Duration) error
 }
 
 // Make returns the base of a profile. It is made anew when the archive, or
 // anything in the profile that it is made from, has changed.
 //
-// Errors: a mirror that cannot be read and a full disk are infrastructure
-// failures; a package or suite that does not exist, and a signature that the
+// Errors: a mirror that cannot be read, after three attempts within a minute,
+// and a full disk are infrastructure failures; a package or suite that does not exist, and a signature that the
 // keyring does not know, are bad input.
 func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
 	keyring, err := os.ReadFile(p.Archive.Keyring)
@@ -61,14 +64,25 @@ func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
 	if err != nil {
 		return Base{}, err
 	}
+	sum := sha256.Sum256(keyring)
+	var base Base
+	err = m.retry(ctx, func() (err error) {
+		base, err = m.make(ctx, p, strings.TrimSpace(version.Stdout), hex.EncodeToString(sum[:]))
+		return err
+	})
+	return base, err
+}
+
+// make is one attempt, with the mmdebstrap of that version and the keyring of
+// that sum. It starts from what the archive is now: a mirror that was updated in
+// the middle of the attempt before has other packages.
+func (m Maker) make(ctx context.Context, p *profiles.Profile, version, keyring string) (Base, error) {
 	releases, err := FetchReleases(ctx, p.Archive)
 	if err != nil {
 		return Base{}, err
 	}
-	sum := sha256.Sum256(keyring)
 	// The arguments stand for what this release of the project does with them.
-	key, err := store.Key("bootstrap", strings.TrimSpace(version.Stdout), releases, p.Archive.Sources,
-		hex.EncodeToString(sum[:]), Argv(p, "", "", ""), environment(""))
+	key, err := store.Key("bootstrap", version, releases, p.Archive.Sources, keyring, Argv(p, "", "", ""), environment(""))
 	if err != nil {
 		return Base{}, err
 	}
@@ -157,7 +171,7 @@ func writeRecord(scratch, dir string, releases []Release) error {
 	}
 	for _, r := range releases {
 		if !ix.releases[r.SHA256] {
-			return exitcode.Transient(fmt.Errorf("suite %s of mirror %s changed while it was read: run the build again", r.Suite, r.URI))
+			return network(fmt.Errorf("suite %s of mirror %s changed while it was read: run the build again", r.Suite, r.URI))
 		}
 	}
 	record, err := ix.record(packages)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -149,9 +150,11 @@ func explain(err error, archive profiles.Archive) error {
 		return exitcode.BadInput(fmt.Errorf("packages of the profile cannot be installed from %s: %s",
 			mirror, evidence(said, "unable to locate", "candidate", "depends", "couldn't find")))
 	case has("failed to fetch", "unable to fetch", "temporary failure resolving", "could not connect", "could not resolve",
-		"connection failed", "connection timed out", "hash sum mismatch", "unexpected size", "error reading from server"):
-		return exitcode.Transient(fmt.Errorf("downloading from the archive %s failed: %s: try again later, or name another mirror in archive.sources of the profile",
-			mirror, evidence(said, "failed to fetch", "could not", "failure", "mismatch", "size", "connection")))
+		"connection failed", "connection timed out", "hash sum mismatch", "unexpected size", "error reading from server",
+		// mmdebstrap's own words for an apt that failed and named no package and no signature.
+		"apt download failed", "apt-get update --error-on=any"):
+		return network(fmt.Errorf("downloading from the archive %s failed: %s: try again later, or name another mirror in archive.sources of the profile",
+			mirror, reasons(said)))
 	}
 	return fmt.Errorf("bootstrapping: %w", err)
 }
@@ -167,6 +170,51 @@ func evidence(said string, texts ...string) string {
 		}
 	}
 	return strings.TrimSpace(said)
+}
+
+// maxReasons is how many of apt's reasons an error carries: a mirror that is
+// down has one for each of some hundred packages.
+const maxReasons = 3
+
+// reasons returns why apt could not fetch what it wanted, in its own words: the
+// lines that name a file, or else all that look like errors.
+func reasons(said string) string {
+	var files, others []string
+	add := func(list *[]string, line string) {
+		if !slices.Contains(*list, line) {
+			*list = append(*list, line)
+		}
+	}
+	lines := strings.Split(said, "\n")
+	for i, line := range lines {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "E: Failed to fetch "), strings.HasPrefix(line, "W: Failed to fetch "):
+			add(&files, line)
+		case strings.HasPrefix(line, "Err:"):
+			// The reason stands on the next line, indented.
+			if i+1 < len(lines) && strings.HasPrefix(lines[i+1], " ") {
+				line += ": " + strings.TrimSpace(lines[i+1])
+			}
+			add(&others, line)
+		case strings.HasPrefix(line, "E: mmdebstrap failed to run"), strings.HasPrefix(line, "E: Unable to fetch some archives"):
+		case strings.HasPrefix(line, "E: "), strings.HasPrefix(line, "W: "):
+			add(&others, line)
+		}
+	}
+	// What apt says at the end repeats the Err: lines with the whole address.
+	list := files
+	if len(list) == 0 {
+		list = others
+	}
+	if len(list) == 0 {
+		return strings.TrimSpace(said)
+	}
+	more := ""
+	if n := len(list) - maxReasons; n > 0 {
+		list, more = list[:maxReasons], fmt.Sprintf(" (and %d more)", n)
+	}
+	return strings.Join(list, "; ") + more
 }
 
 // lineWriter calls emit with each line, without its end.

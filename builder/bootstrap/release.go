@@ -107,6 +107,6 @@ func open(ctx context.Context, client *http.Client, r Release) (io.ReadCloser, e
 }
 
 func unreachable(r Release, err error) error {
-	return exitcode.Transient(fmt.Errorf("mirror %s cannot be read (suite %s): %w: try again later, or name another mirror in archive.sources of the profile",
+	return network(fmt.Errorf("mirror %s cannot be read (suite %s): %w: try again later, or name another mirror in archive.sources of the profile",
 		r.URI, r.Suite, err))
 }

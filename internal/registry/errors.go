@@ -37,6 +37,8 @@ func (r *Repository) explain(ctx context.Context, doing string, err error) error
 	var lookup *net.DNSError
 	login := fmt.Sprintf("log in with 'docker login %s' or give Docker's configuration (DOCKER_CONFIG) credentials for it", r.ref.Registry)
 	switch {
+	case errors.As(err, new(digestError)):
+		return exitcode.Transient(full)
 	case status == http.StatusUnauthorized, errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return exitcode.BadInput(fmt.Errorf("%w: %s", full, login))
 	case status == http.StatusForbidden:

@@ -40,14 +40,22 @@ func (r *Repository) documents(ctx context.Context, subject ocispec.Descriptor, 
 	slices.SortFunc(found, func(a, b ocispec.Descriptor) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
 	total := int64(0)
 	for _, d := range found {
-		folder, ok := folders[d.ArtifactType]
-		if !ok {
-			p.Notes = append(p.Notes, fmt.Sprintf("left %s, of type %.100q, in the registry", d.Digest, d.ArtifactType))
-			continue
-		}
-		name, blob, err := r.referrer(ctx, d, subject)
+		m, err := r.referrer(ctx, d, subject)
 		if err != nil {
 			return err
+		}
+		folder, ok := folders[m.ArtifactType]
+		if !ok {
+			p.Notes = append(p.Notes, fmt.Sprintf("left %s, of type %.100q, in the registry", d.Digest, m.ArtifactType))
+			continue
+		}
+		if len(m.Layers) != 1 {
+			return exitcode.BadInput(fmt.Errorf("document %s of %s: it has %d blobs: expected one", d.Digest, r.ref, len(m.Layers)))
+		}
+		blob := m.Layers[0]
+		name := blob.Annotations[ocispec.AnnotationTitle]
+		if !fileName.MatchString(name) {
+			name = d.Digest.Encoded()[:12] // cosign gives none
 		}
 		if total += blob.Size; total > maxTotal {
 			return exitcode.BadInput(fmt.Errorf("%s: more than %d MiB", doing, maxTotal>>20))
@@ -56,7 +64,7 @@ func (r *Repository) documents(ctx context.Context, subject ocispec.Descriptor, 
 		if err != nil {
 			return err
 		}
-		if d.ArtifactType == TypeBundle && !strings.HasSuffix(name, attest.BundleSuffix) {
+		if m.ArtifactType == TypeBundle && !strings.HasSuffix(name, attest.BundleSuffix) {
 			name += attest.BundleSuffix // the gate reads nothing else
 		}
 		if err := keep(work, filepath.Join(folder, name), data, p); err != nil {
@@ -69,41 +77,28 @@ func (r *Repository) documents(ctx context.Context, subject ocispec.Descriptor, 
 // folders is where documents go by their types.
 var folders = map[string]string{TypeBundle: attestationsDir, TypeSBOM: attestationsDir, TypeReport: reportsDir, TypeVerdict: "."}
 
-// referrer reads the manifest of a document.
-func (r *Repository) referrer(ctx context.Context, d, subject ocispec.Descriptor) (name string, blob ocispec.Descriptor, err error) {
-	what := "document " + d.Digest.String()
-	doing := "pulling " + what + " of " + r.ref.String()
-	refuse := func(format string, args ...any) (string, ocispec.Descriptor, error) {
-		return "", blob, exitcode.BadInput(fmt.Errorf("%s: "+format, append([]any{doing}, args...)...))
-	}
-	if d.MediaType != ocispec.MediaTypeImageManifest || d.Size > maxMetadata {
-		return refuse("it is a %.100q of %d bytes: expected %s of at most %d", d.MediaType, d.Size, ocispec.MediaTypeImageManifest, maxMetadata)
+// referrer reads the manifest of a document. Only it says what the document is
+// and is about: a list of referrers is anybody's word, and some registries put
+// the configuration's type into it.
+func (r *Repository) referrer(ctx context.Context, d, subject ocispec.Descriptor) (m ocispec.Manifest, err error) {
+	doing := fmt.Sprintf("pulling document %s of %s", d.Digest, r.ref)
+	if d.MediaType != ocispec.MediaTypeImageManifest || d.Size > maxMetadata || d.Digest.Validate() != nil {
+		return m, exitcode.BadInput(fmt.Errorf("%s: it is a %.100q of %d bytes: expected %s of at most %d", doing, d.MediaType, d.Size, ocispec.MediaTypeImageManifest, maxMetadata))
 	}
 	body, err := r.oras.Manifests().Fetch(ctx, d)
 	if err != nil {
-		return "", blob, r.explain(ctx, doing, err)
+		return m, r.explain(ctx, doing, err)
 	}
 	defer body.Close()
 	data, err := content.ReadAll(body, d) // holds it to its digest
 	if err != nil {
-		return "", blob, r.explain(ctx, doing, err)
+		return m, r.explain(ctx, doing, err)
 	}
-	var m ocispec.Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
-		return refuse("its manifest cannot be read: %w", err)
+		return m, exitcode.BadInput(fmt.Errorf("%s: its manifest cannot be read: %w", doing, err))
 	}
-	// An index of the tag schema is anybody's word; the manifest says what it
-	// is about.
 	if m.Subject == nil || m.Subject.Digest != subject.Digest {
-		return refuse("it is not about %s", subject.Digest)
+		return m, exitcode.BadInput(fmt.Errorf("%s: it is not about %s", doing, subject.Digest))
 	}
-	if len(m.Layers) != 1 {
-		return refuse("it has %d blobs: expected one", len(m.Layers))
-	}
-	blob = m.Layers[0]
-	name = blob.Annotations[ocispec.AnnotationTitle]
-	if !fileName.MatchString(name) {
-		name = d.Digest.Encoded()[:12] // cosign gives none
-	}
-	return name, blob, nil
+	return m, nil
 }

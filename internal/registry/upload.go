@@ -288,12 +288,12 @@ func (u *upload) finish(ctx context.Context) error {
 		err := u.refusal(response)
 		var s statusError
 		if errors.As(err, &s) && strings.Contains(s.text, errcode.ErrorCodeDigestInvalid) {
-			return digestError{exitcode.Transient(fmt.Errorf("what came has another digest than %s: the file was changed meanwhile, or it was damaged on the way: %w", u.blob.Digest, err))}
+			return digestError{fmt.Errorf("what came has another digest than %s: the file was changed meanwhile, or it was damaged on the way: %w", u.blob.Digest, err)}
 		}
 		return err
 	}
 	if got := response.Header.Get("Docker-Content-Digest"); got != "" && got != u.blob.Digest.String() {
-		return digestError{exitcode.Transient(fmt.Errorf("the registry says that it has %.100q: expected %s", got, u.blob.Digest))}
+		return digestError{fmt.Errorf("the registry says that it has %.100q: expected %s", got, u.blob.Digest)}
 	}
 	return nil
 }

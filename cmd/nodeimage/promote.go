@@ -32,7 +32,7 @@ func newPromote() *cobra.Command {
 				return err
 			}
 			if reference != "" {
-				repository, err := remote.open(cmd, reference)
+				repository, err := remote.open(cmd, reference, "uploading")
 				if err != nil {
 					return err
 				}

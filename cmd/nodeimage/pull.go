@@ -29,7 +29,7 @@ That the digests are right says where the bytes come from, not that they are
 good: judge what came with 'nodeimage gate'.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			repository, err := flags.open(cmd, args[0])
+			repository, err := flags.open(cmd, args[0], "downloading")
 			if err != nil {
 				return err
 			}

@@ -39,8 +39,8 @@ func (f *registryFlags) add(cmd *cobra.Command, push bool) {
 	cmd.Flags().StringArrayVar(&f.reports, "report", nil, "report to publish with it, as validate.json, summary.json or junit.xml; may be given several times")
 }
 
-// open gets ready to speak with a registry.
-func (f *registryFlags) open(cmd *cobra.Command, reference string) (*registry.Repository, error) {
+// open gets ready to speak with a registry; verb is what is done with files.
+func (f *registryFlags) open(cmd *cobra.Command, reference, verb string) (*registry.Repository, error) {
 	if f.chunkMiB < 0 || cmd.Flags().Changed("chunk-size") && f.chunkMiB == 0 {
 		return nil, exitcode.BadInput(fmt.Errorf("--chunk-size is %d: expected MiB, 1 or more", f.chunkMiB))
 	}
@@ -49,9 +49,11 @@ func (f *registryFlags) open(cmd *cobra.Command, reference string) (*registry.Re
 		return nil, err
 	}
 	ui := console.New(cmd.ErrOrStderr())
+	shown := console.NewTransfers(ui.Sayf)
+	shown.Verb = verb
 	return registry.Open(reference, registry.Options{
 		State: filepath.Join(cache, "uploads"), PlainHTTP: f.plainHTTP, Chunk: f.chunkMiB << 20,
-		Progress: transfers{console.NewTransfers(ui.Sayf)}, Logf: ui.Sayf,
+		Progress: transfers{shown}, Logf: ui.Sayf,
 	})
 }
 
@@ -95,7 +97,7 @@ passes the gate. Credentials are Docker's, its helpers included; proxies are
 those of HTTPS_PROXY and NO_PROXY.`,
 		Args: usageArgs(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			repository, err := flags.open(cmd, args[1])
+			repository, err := flags.open(cmd, args[1], "uploading")
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,8 @@ import (
 
 func newPromote() *cobra.Command {
 	var flags gateFlags
+	var remote registryFlags
+	var reference string
 	var to gate.Target
 	cmd := &cobra.Command{
 		Use:   "promote IMAGE",
@@ -19,12 +21,22 @@ func newPromote() *cobra.Command {
   --to DIR    copy it with its manifest, the bundles that the verdict rests on
               and the verdict into a new folder DIR/<image>-<digest>, which
               appears whole, after the copy's own digest was verified;
-  --tag NAME  write NAME.tag.json beside it, which names it by digest.`,
+  --tag NAME  write NAME.tag.json beside it, which names it by digest;
+  --registry REGISTRY/REPOSITORY:TAG
+              publish it as 'nodeimage push' does, with those bundles and the
+              verdict, and set the tag.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts, err := flags.options(args[0])
 			if err != nil {
 				return err
+			}
+			if reference != "" {
+				repository, err := remote.open(cmd, reference, "uploading")
+				if err != nil {
+					return err
+				}
+				to.Publisher = publisher{repository, &remote}
 			}
 			defer saySlow(cmd, "still reading "+args[0])()
 			promotion, err := gate.Promote(cmd.Context(), opts, to)
@@ -45,5 +57,7 @@ func newPromote() *cobra.Command {
 	flags.add(cmd)
 	cmd.Flags().StringVar(&to.Dir, "to", "", "folder for releases")
 	cmd.Flags().StringVar(&to.Tag, "tag", "", "name of a tag")
+	cmd.Flags().StringVar(&reference, "registry", "", "where to publish it: REGISTRY/REPOSITORY:TAG")
+	remote.add(cmd, true)
 	return cmd
 }

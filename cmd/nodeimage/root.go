@@ -49,6 +49,8 @@ changed; 75 the infrastructure failed and a retry may help.`,
 		newDiff(),
 		newBisect(),
 		newMatrix(),
+		newPush(),
+		newPull(),
 	)
 	return root
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,12 +17,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 	"oras.land/oras-go/v2/registry/remote/auth"
-	"oras.land/oras-go/v2/registry/remote/credentials"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/oci"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/registry"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
 
@@ -104,23 +103,14 @@ func (m *Maker) openRepository(image, work string) (*repository, error) {
 	if err != nil {
 		return nil, exitcode.BadInput(err)
 	}
-	// An empty store is what one gets without a configuration.
-	docker, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
+	// Redirects are followed by the one who asks, who judges them.
+	once := &http.Client{Transport: m.fetch.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client, err := registry.NewAuth(once, at.Host)
 	if err != nil {
-		return nil, exitcode.BadInput(fmt.Errorf("image %s: reading Docker's configuration for credentials: %w", image, err))
-	}
-	client := &auth.Client{
-		// Redirects are followed by the one who asks, who judges them.
-		Client:     &http.Client{Transport: m.fetch.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		Cache:      auth.NewCache(),
-		Credential: credentials.Credential(docker),
-		ClientID:   "nodeimage",
+		return nil, fmt.Errorf("image %s: %w", image, err)
 	}
 	if password, ok := at.User.Password(); ok {
 		client.Credential = auth.StaticCredential(at.Host, auth.Credential{Username: at.User.Username(), Password: password})
-	}
-	if ip, err := netip.ParseAddr(at.Hostname()); err == nil && ip.IsLoopback() {
-		client.BlockedRealmPrefixes = []netip.Prefix{} // its tokens may come from this machine, too
 	}
 	address := url.URL{Scheme: at.Scheme, Host: at.Host, Path: "/v2" + at.Path}
 	return &repository{m, address.String(), programOf(image), authorized{client}, work}, nil

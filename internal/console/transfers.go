@@ -19,6 +19,9 @@ const (
 // Transfers shows how all files that come in at one time get on, in one line
 // now and again. It is safe for concurrent use.
 type Transfers struct {
+	// Verb is what is done with the files; NewTransfers sets "downloading".
+	Verb string
+
 	say func(format string, args ...any)
 	now func() time.Time
 
@@ -32,7 +35,7 @@ type Transfers struct {
 
 // NewTransfers shows lines with say.
 func NewTransfers(say func(format string, args ...any)) *Transfers {
-	return &Transfers{say: say, now: time.Now}
+	return &Transfers{Verb: "downloading", say: say, now: time.Now}
 }
 
 // Transfer is one file that is coming in.
@@ -132,7 +135,7 @@ func (t *Transfers) line() string {
 	if len(names) == 1 {
 		plural = ""
 	}
-	fmt.Fprintf(&b, "downloading %d file%s: %d", len(names), plural, done>>20)
+	fmt.Fprintf(&b, "%s %d file%s: %d", t.Verb, len(names), plural, done>>20)
 	if known {
 		fmt.Fprintf(&b, " of %d", total>>20)
 	}

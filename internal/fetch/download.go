@@ -177,7 +177,7 @@ func (d *download) request(ctx context.Context) (*http.Response, error) {
 	for name, values := range d.file.Header {
 		request.Header[name] = values
 	}
-	request.Header.Set("User-Agent", userAgent())
+	request.Header.Set("User-Agent", UserAgent())
 	request.Header.Set("Accept-Encoding", "identity")
 	if d.offset > 0 {
 		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", d.offset))

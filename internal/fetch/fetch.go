@@ -76,7 +76,7 @@ type Client struct {
 // New returns a client. It does no work yet.
 func New(o Options) *Client {
 	if o.Transport == nil {
-		o.Transport = newTransport()
+		o.Transport = NewTransport(stall)
 	}
 	if o.Logf == nil {
 		o.Logf = func(string, ...any) {}
@@ -182,19 +182,20 @@ func (c *Client) Read(ctx context.Context, what, address string, most int64) ([]
 	return os.ReadFile(d.part.Name())
 }
 
-// newTransport is a transport of our own: the default one decompresses what
-// it is sent, which has another sum then.
-func newTransport() http.RoundTripper {
+// NewTransport is a transport of our own: the default one decompresses what
+// it is sent, which has another sum then. It honours HTTP_PROXY, HTTPS_PROXY
+// and NO_PROXY, and gives a server the time answer to begin one.
+func NewTransport(answer time.Duration) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy = proxyFromEnvironment()
 	t.DisableCompression = true
 	t.MaxIdleConnsPerHost = parallel
-	t.ResponseHeaderTimeout = stall
+	t.ResponseHeaderTimeout = answer
 	return t
 }
 
-// userAgent tells a mirror's administrator who asks.
-func userAgent() string { return "nodeimage/" + version.String() }
+// UserAgent tells a server's administrator who asks.
+func UserAgent() string { return "nodeimage/" + version.String() }
 
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/attest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/imagefile"
 )
 
 // Options says which image is judged, by what and when.
@@ -97,11 +98,11 @@ func (v Verdict) WriteText(w io.Writer) error {
 // Judge says whether an image passes. An error means that there is no verdict;
 // it is bad input or the machine's.
 func Judge(ctx context.Context, o Options) (Verdict, error) {
-	img, err := openImage(ctx, o.Image)
+	img, err := imagefile.Open(ctx, o.Image)
 	if err != nil {
 		return Verdict{}, err
 	}
-	defer img.close()
+	defer img.Close()
 	return judge(ctx, o, img)
 }
 
@@ -125,9 +126,9 @@ type statedResult struct {
 	fresh bool
 }
 
-func judge(ctx context.Context, o Options, img *image) (Verdict, error) {
+func judge(ctx context.Context, o Options, img *imagefile.Image) (Verdict, error) {
 	j := &judgement{Options: o, types: map[string]bool{}, Verdict: Verdict{
-		Schema: VerdictSchema, Image: img.path, SHA256: img.sha256, Policy: o.Policy.Name, PolicySHA256: o.Policy.sha256,
+		Schema: VerdictSchema, Image: img.Path, SHA256: img.SHA256, Policy: o.Policy.Name, PolicySHA256: o.Policy.sha256,
 		Time: o.Now.UTC().Truncate(time.Second), Reasons: []Reason{}, Evidence: []Evidence{}, Waived: []string{},
 	}}
 	if len(o.Keys) == 0 {

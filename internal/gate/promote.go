@@ -15,7 +15,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/attest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/imagefile"
 )
 
 // VerdictFile is the name of the verdict beside a promoted image.
@@ -24,24 +24,38 @@ const VerdictFile = "gate-verdict.json"
 // attestationsDir is where the bundles that a verdict rests on are put.
 const attestationsDir = "attestations"
 
-// maxManifest bounds an image's manifest, in bytes.
-const maxManifest = 16 << 20
-
 // Promotion is what Promote made.
 type Promotion struct {
 	Verdict
-	// Path is the folder of the copy or the tag's file; empty if the image
-	// did not pass.
+	// Path is the folder of the copy, the tag's file or the name in a registry;
+	// empty if the image did not pass.
 	Path string `json:"path,omitempty"`
 	// Already says that this very image had been promoted there before.
 	Already bool `json:"already,omitempty"`
 }
 
-// Target is where an image goes: a folder for releases or a tag beside the
-// image. Exactly one is given.
+// Target is where an image goes: a folder for releases, a tag beside the
+// image, or a publisher. Exactly one is given.
 type Target struct {
-	Dir string
-	Tag string
+	Dir       string
+	Tag       string
+	Publisher Publisher
+}
+
+// Publisher publishes images, in a registry say.
+type Publisher interface {
+	// Publish makes a release known by a name, once all of it is there, and
+	// returns the name.
+	Publish(ctx context.Context, r Release) (name string, err error)
+}
+
+// Release is an image that passed.
+type Release struct {
+	// Image is the open file that was judged. Its bytes may have changed
+	// since: a publisher holds them to the image's SHA256.
+	Image   *imagefile.Image
+	Bundles []attest.Stored // that the verdict rests on; only File and Data are set
+	Verdict []byte          // as JSON
 }
 
 // tagFile names one image for good, by digest.
@@ -62,19 +76,26 @@ var tagName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 // Target.Dir with the image, its manifest, the bundles that the verdict rests
 // on and the verdict. It appears whole, by rename, after the copied image was
 // read back and had the digest that was judged. A tag is NAME.tag.json beside
-// the image. An image that does not pass is no error here; the verdict says so.
+// the image. A publisher is called only for an image that passes. One that
+// does not is no error here; the verdict says so.
 func Promote(ctx context.Context, o Options, to Target) (p Promotion, err error) {
-	if (to.Dir == "") == (to.Tag == "") {
-		return p, exitcode.BadInput(errors.New("expected either a folder (--to) or a tag (--tag)"))
+	given := 0
+	for _, is := range []bool{to.Dir != "", to.Tag != "", to.Publisher != nil} {
+		if is {
+			given++
+		}
+	}
+	if given != 1 {
+		return p, exitcode.BadInput(errors.New("expected one of a folder (--to), a tag (--tag) and a registry (--registry)"))
 	}
 	if to.Tag != "" && !tagName.MatchString(to.Tag) {
 		return p, exitcode.BadInput(fmt.Errorf("tag %q: expected at most 128 letters, digits, dots, hyphens and underscores", to.Tag))
 	}
-	img, err := openImage(ctx, o.Image)
+	img, err := imagefile.Open(ctx, o.Image)
 	if err != nil {
 		return p, err
 	}
-	defer img.close()
+	defer img.Close()
 	if p.Verdict, err = judge(ctx, o, img); err != nil || !p.Passed {
 		return p, err
 	}
@@ -82,15 +103,31 @@ func Promote(ctx context.Context, o Options, to Target) (p Promotion, err error)
 		p.Path, err = tag(img, to.Tag, p.Verdict)
 		return p, err
 	}
+	if to.Publisher != nil {
+		p.Path, err = publish(ctx, img, to.Publisher, p.Verdict)
+		return p, err
+	}
 	return copyInto(ctx, img, to.Dir, p)
 }
 
-func tag(img *image, name string, v Verdict) (string, error) {
+func publish(ctx context.Context, img *imagefile.Image, to Publisher, v Verdict) (string, error) {
+	r := Release{Image: img}
+	for _, e := range v.Evidence {
+		r.Bundles = append(r.Bundles, attest.Stored{File: e.File, Data: e.data})
+	}
+	var err error
+	if r.Verdict, err = json.MarshalIndent(v, "", "  "); err != nil {
+		return "", fmt.Errorf("publishing the verdict: %w", err)
+	}
+	return to.Publish(ctx, r)
+}
+
+func tag(img *imagefile.Image, name string, v Verdict) (string, error) {
 	data, err := json.MarshalIndent(tagFile{TagSchema, name, v}, "", "  ")
 	if err != nil {
 		return "", fmt.Errorf("writing the tag: %w", err)
 	}
-	path := filepath.Join(filepath.Dir(img.path), name+".tag.json")
+	path := filepath.Join(filepath.Dir(img.Path), name+".tag.json")
 	if err := renameio.WriteFile(path, append(data, '\n'), 0o644); err != nil {
 		return "", exitcode.Transient(fmt.Errorf("writing the tag: %w", err))
 	}
@@ -98,17 +135,17 @@ func tag(img *image, name string, v Verdict) (string, error) {
 }
 
 // copyInto makes the folder of a promoted image.
-func copyInto(ctx context.Context, img *image, dir string, p Promotion) (_ Promotion, err error) {
-	text, err := manifestOf(img)
+func copyInto(ctx context.Context, img *imagefile.Image, dir string, p Promotion) (_ Promotion, err error) {
+	text, _, err := img.Manifest()
 	if err != nil {
 		return Promotion{Verdict: p.Verdict}, exitcode.BadInput(err)
 	}
-	name := filepath.Base(img.path)
-	final := filepath.Join(dir, strings.TrimSuffix(name, filepath.Ext(name))+"-"+img.sha256[:12])
+	name := filepath.Base(img.Path)
+	final := filepath.Join(dir, strings.TrimSuffix(name, filepath.Ext(name))+"-"+img.SHA256[:12])
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return p, exitcode.BadInput(fmt.Errorf("making the folder for releases: %w", err))
 	}
-	if done, err := promoted(ctx, final, name, img.sha256); err != nil || done {
+	if done, err := promoted(ctx, final, name, img.SHA256); err != nil || done {
 		if err == nil {
 			p.Path, p.Already = final, true
 		}
@@ -154,9 +191,9 @@ func promoted(ctx context.Context, dir, name, want string) (bool, error) {
 }
 
 // fill writes everything into a folder that nobody knows of yet.
-func fill(ctx context.Context, work, name string, img *image, text []byte, v Verdict) error {
+func fill(ctx context.Context, work, name string, img *imagefile.Image, text []byte, v Verdict) error {
 	path := filepath.Join(work, name)
-	if err := create(path, func(w io.Writer) error { return stream(ctx, w, img.file) }); err != nil {
+	if err := create(path, func(w io.Writer) error { return imagefile.Stream(ctx, w, img) }); err != nil {
 		return err
 	}
 	// What was judged is what was read from the descriptor at first. Someone
@@ -165,8 +202,8 @@ func fill(ctx context.Context, work, name string, img *image, text []byte, v Ver
 	if err != nil {
 		return err
 	}
-	if got != img.sha256 {
-		return fmt.Errorf("the copy has sha256:%s and the judged image sha256:%s: the image was changed meanwhile, or the copy is damaged", got, img.sha256)
+	if got != img.SHA256 {
+		return fmt.Errorf("the copy has sha256:%s and the judged image sha256:%s: the image was changed meanwhile, or the copy is damaged", got, img.SHA256)
 	}
 	if text != nil {
 		if err := createFile(attest.ManifestPath(path), text); err != nil {
@@ -195,36 +232,6 @@ func fill(ctx context.Context, work, name string, img *image, text []byte, v Ver
 		return err
 	}
 	return syncDir(work)
-}
-
-// manifestOf reads the manifest beside an image, nil if there is none. One
-// that describes another image is refused.
-func manifestOf(img *image) ([]byte, error) {
-	path := attest.ManifestPath(img.path)
-	info, err := os.Stat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the manifest: %w", err)
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxManifest {
-		return nil, fmt.Errorf("manifest %s: expected a regular file of at most %d MiB", path, maxManifest>>20)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the manifest: %w", err)
-	}
-	defer func() { _ = f.Close() }() // only read
-	data, err := io.ReadAll(io.LimitReader(f, maxManifest))
-	if err != nil {
-		return nil, fmt.Errorf("reading the manifest: %w", err)
-	}
-	var m manifest.Manifest
-	if err := attest.ReadManifest(data, img.sha256, &m); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", path, err)
-	}
-	return data, nil
 }
 
 func createFile(path string, data []byte) error {
@@ -259,7 +266,7 @@ func digestOf(ctx context.Context, path string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = f.Close() }() // only read
-	return digest(ctx, f)
+	return imagefile.Digest(ctx, f)
 }
 
 func syncDir(path string) error {

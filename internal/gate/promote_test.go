@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/imagefile"
 )
 
 func tree(t *testing.T, dir string) []string {
@@ -109,9 +111,9 @@ func TestSwapsBetweenJudgementAndCopy(t *testing.T) {
 	must(t, os.Symlink(r.opts.Image, link))
 	r.opts.Image = link
 
-	img, err := openImage(t.Context(), link)
+	img, err := imagefile.Open(t.Context(), link)
 	must(t, err)
-	defer img.close()
+	defer img.Close()
 	v, err := judge(t.Context(), r.opts, img)
 	if err != nil || !v.Passed {
 		t.Fatalf("refused: %+v, %v", v.Reasons, err)
@@ -134,5 +136,44 @@ func TestSwapsBetweenJudgementAndCopy(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(again); err != nil || len(entries) != 0 {
 		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+// publisher keeps what it is given.
+type publisher struct{ got []Release }
+
+func (p *publisher) Publish(ctx context.Context, r Release) (string, error) {
+	if _, err := imagefile.Digest(ctx, r.Image); err != nil { // it is still open
+		return "", err
+	}
+	p.got = append(p.got, r)
+	return "registry.example/node@sha256:" + r.Image.SHA256, nil
+}
+
+func TestPromotePublishesWhatPassesAlone(t *testing.T) {
+	t.Parallel()
+	r := newRelease(t)
+	to := &publisher{}
+	p, err := Promote(t.Context(), r.opts, Target{Publisher: to})
+	must(t, err)
+	if len(to.got) != 1 || !p.Passed || p.Path != "registry.example/node@sha256:"+r.sum {
+		t.Fatalf("published %d, %+v", len(to.got), p)
+	}
+	got := to.got[0]
+	var verdict Verdict
+	must(t, json.Unmarshal(got.Verdict, &verdict))
+	if got.Image.SHA256 != r.sum || len(got.Bundles) != 3 || len(got.Bundles[0].Data) == 0 || !verdict.Passed || verdict.SHA256 != r.sum {
+		t.Errorf("published %+v with the verdict %s", got, got.Verdict)
+	}
+
+	// One more bundle that cannot be read, and nothing is published.
+	r.write(filepath.Join(r.opts.Attestations, "broken.sigstore.json"), "{")
+	p, err = Promote(t.Context(), r.opts, Target{Publisher: to})
+	must(t, err)
+	if p.Passed || p.Path != "" || len(to.got) != 1 {
+		t.Errorf("published what does not pass: %+v", p)
+	}
+	if _, err := Promote(t.Context(), r.opts, Target{Publisher: to, Tag: "stable"}); exitcode.Of(err) != exitcode.Usage {
+		t.Errorf("two targets: %v, want bad input", err)
 	}
 }

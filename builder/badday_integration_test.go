@@ -24,6 +24,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/userns"
 )
 
 // TestChildBuild is the process that other tests run, and kill.
@@ -32,8 +33,15 @@ func TestChildBuild(t *testing.T) {
 	if dir == "" {
 		return
 	}
+	userns.Watch()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	if os.Geteuid() != 0 {
+		if err := userns.Run(ctx, append([]string{"/proc/self/exe"}, os.Args[1:]...)...); err != nil {
+			fmt.Println("EXIT", exitcode.Of(err), err)
+		}
+		return
+	}
 	_, err := buildWith(ctx, dir, console.New(os.Stdout), hook{}, func(s *stepCheckHost) {
 		if os.Getenv("BUILDER_TEST_NO_SPACE_CHECK") != "" {
 			s.needs = 1

@@ -5,22 +5,34 @@ package builder
 import (
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/disk"
 )
 
-// The base is the same when it is made twice, so that it does not matter whose
-// store it came from. It is a whole bootstrap more than TestBuild needs.
+// The base is the same whoever makes it, so that it does not matter whose
+// store it came from. They are whole bootstraps more than TestBuild needs.
 func TestBaseIsReproducible(t *testing.T) {
 	var sums []string
-	for _, elsewhere := range []bool{false, true} {
-		dir := workspace(t, debian, keyring)
-		cmd := child(dir)
-		if elsewhere {
+	for _, who := range []string{"root", "elsewhere", "user"} {
+		var dir string
+		var cmd *exec.Cmd
+		switch who {
+		case "user":
+			name, home := newUser(t)
+			if out, err := exec.Command("chown", "-R", name+":", home).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			dir, cmd = home, userChild(name, home)
+		case "elsewhere":
+			dir = workspace(t, debian, keyring)
 			cmd = child(dir, hostile...)
 			cmd.Env = append(cmd.Env, hostileEnv...)
+		default:
+			dir = workspace(t, debian, keyring)
+			cmd = child(dir)
 		}
 		if code, said := finish(t, cmd); code != "0" {
 			t.Fatalf("exit code %s:\n%s", code, said)
@@ -38,8 +50,8 @@ func TestBaseIsReproducible(t *testing.T) {
 			copyFile(t, found[0], filepath.Join(keep, sum+".tar"))
 		}
 	}
-	if sums[0] != sums[1] {
-		t.Errorf("the base is %s here and %s elsewhere: set BUILDER_TEST_KEEP to a directory to keep both and compare them", sums[0], sums[1])
+	if sums[0] != sums[1] || sums[0] != sums[2] {
+		t.Errorf("the base is %s here, %s elsewhere and %s for an ordinary user: set BUILDER_TEST_KEEP to a directory to keep them and compare", sums[0], sums[1], sums[2])
 	}
 }
 

@@ -48,7 +48,7 @@ func TestExtendsMergesKeyByKey(t *testing.T) {
 description: not inherited
 abstract: true
 extends: good
-os: {codename: forky}
+disk: {rootLabel: other}
 packages:
   include:
     network: [iproute2]
@@ -72,7 +72,7 @@ components:
 		t.Fatal(err)
 	}
 	want.Name, want.Extends = "top", "middle"
-	want.OS.Codename = "forky"                              // a single value replaces
+	want.Disk.RootLabel = "other"                           // a single value replaces
 	want.Packages.Include["network"] = []string{"iproute2"} // a list replaces
 	want.Packages.Include["extra"] = []string{"htop"}       // the nearest wins
 	want.Host.Modules = []string{}                          // also by an empty list
@@ -221,10 +221,10 @@ func TestNamesThatDoNotLoad(t *testing.T) {
 		name, want string
 		is         error
 	}{
-		{"debian-31", `no built-in profile "debian-31": expected debian-13, or a path ending in .yaml; did you mean "debian-13"?`, nil},
-		{"", `no built-in profile "": expected debian-13, or a path ending in .yaml`, nil},
-		{"../profiles/debian-13", `no built-in profile "../profiles/debian-13": expected debian-13, or a path ending in .yaml`, nil},
-		{"compatibility", `no built-in profile "compatibility": expected debian-13, or a path ending in .yaml`, nil},
+		{"debian-31", `no built-in profile "debian-31": expected debian-12, debian-13, ubuntu-22.04, ubuntu-24.04, ubuntu-26.04, or a path ending in .yaml; did you mean "debian-13"?`, nil},
+		{"", `no built-in profile "": expected debian-12, debian-13, ubuntu-22.04, ubuntu-24.04, ubuntu-26.04, or a path ending in .yaml`, nil},
+		{"../profiles/debian-13", `no built-in profile "../profiles/debian-13": expected debian-12, debian-13, ubuntu-22.04, ubuntu-24.04, ubuntu-26.04, or a path ending in .yaml`, nil},
+		{"compatibility", `no built-in profile "compatibility": expected debian-12, debian-13, ubuntu-22.04, ubuntu-24.04, ubuntu-26.04, or a path ending in .yaml`, nil},
 		{"debian", "profiles/debian.yaml:6:11: abstract: this profile is only a base for others and cannot be built; name one that extends it", nil},
 		{filepath.Join(dir, "none.yaml"), "reading profile: stat " + filepath.Join(dir, "none.yaml") + ": no such file or directory", fs.ErrNotExist},
 		{filepath.Join(dir, "dir.yaml"), "reading profile: read " + filepath.Join(dir, "dir.yaml") + ": not a regular file", nil},

@@ -66,6 +66,10 @@ type Profile struct {
 	// words: `Ubuntu's archive`. The manifest and every report of the suite
 	// repeat it, and no gate lets such an image through. Optional.
 	StandIns []string `yaml:"standIns,omitempty" json:"standIns,omitempty"`
+	// What is known to go wrong on the profile's release and is wanted all the
+	// same, by the IDs of the refusals: for an image that is to be seen red, such
+	// as a known-bad cell of a matrix. Checks and specs still say it. Optional.
+	KnownFaults []string `yaml:"knownFaults,omitempty" json:"knownFaults,omitempty"`
 }
 
 // OS identifies the distribution as /etc/os-release of the image will.

@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -80,6 +81,8 @@ func (v *validator) systems(c *Compatibility) {
 // system refuses what is known to go wrong on the profile's own release of its
 // distribution, with its kernel.
 func (v *validator) system(p *Profile) {
+	var found []string
+	defer func() { v.knownFaults(p, found) }()
 	s, known := v.table.Systems[p.systemID()]
 	if !known {
 		return // no table can know every release; validate looks at the image itself
@@ -107,12 +110,34 @@ func (v *validator) system(p *Profile) {
 			}
 			where = "on kernel " + kernel + ", which " + p.Kernel.Package + " of " + p.systemID() + " is"
 		}
+		found = append(found, id)
+		if slices.Contains(p.KnownFaults, id) {
+			continue
+		}
 		remedy := "expected " + strings.Join(f.Fixed, ", ") + " or later in its branch"
 		if f.LabelledRunc {
 			remedy += ", or runtime.runcPath /usr/local/sbin/runc"
 		}
 		v.report("components."+f.Program+".version", "found %s %s: %s (%s); %s", quote(version), where, f.Title, id, remedy)
 	}
+}
+
+// knownFaults refuses a fault that is expected and is not there: the profile has
+// changed, or would show nothing.
+func (v *validator) knownFaults(p *Profile, found []string) {
+	for i, id := range p.KnownFaults {
+		if !slices.Contains(found, id) {
+			v.report(fmt.Sprintf("knownFaults[%d]", i), "found %s, which this profile does not have; expected %s",
+				quote(id), oneOfOrNone(found))
+		}
+	}
+}
+
+func oneOfOrNone(found []string) string {
+	if len(found) == 0 {
+		return "no known fault"
+	}
+	return "one of " + strings.Join(found, ", ")
 }
 
 // has tells whether a release has the fix.

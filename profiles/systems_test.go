@@ -39,6 +39,9 @@ func TestFaultsOfASystem(t *testing.T) {
 	for name, tt := range map[string]struct{ base, text, want string }{
 		"unfixed containerd, labelled runc": {"ubuntu-24.04", oldContainerd + labelled,
 			`components.containerd.version: found "1.7.15" with runc at /usr/sbin/runc, which AppArmor of ubuntu-24.04 labels: AppArmor does not let runc stop containers, and pods stay in Terminating (apparmor-runc-signal-denied); expected 1.6.32, 1.7.16, 2.0.0-rc.2 or later in its branch, or runtime.runcPath /usr/local/sbin/runc`},
+		"a fault that is wanted": {"ubuntu-24.04", oldContainerd + labelled + "knownFaults: [apparmor-runc-signal-denied]\n", ""},
+		"a fault that is not there": {"ubuntu-24.04", oldContainerd + "knownFaults: [apparmor-runc-signal-denied]\n",
+			`knownFaults[0]: found "apparmor-runc-signal-denied", which this profile does not have; expected no known fault`},
 		"runc elsewhere":                         {"ubuntu-24.04", oldContainerd, ""},
 		"runc where noble's AppArmor looks away": {"ubuntu-24.04", oldContainerd + "runtime: {runcPath: /usr/bin/runc}\n", ""},
 		"without AppArmor":                       {"ubuntu-24.04", oldContainerd + labelled + "packages: {include: {security: []}}\n", ""},

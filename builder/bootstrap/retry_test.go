@@ -42,7 +42,7 @@ const (
 
 // attempts makes a base with an mmdebstrap that says these things, one each
 // time, and works where that is empty.
-func attempts(t *testing.T, says ...string) (err error, slept []time.Duration, told []string) {
+func attempts(t *testing.T, says ...string) (slept []time.Duration, told []string, err error) {
 	t.Helper()
 	srv := mirror(t, map[string]string{"trixie": "one", "trixie-updates": "two"})
 	s, err := store.Open(t.TempDir())
@@ -76,12 +76,12 @@ func attempts(t *testing.T, says ...string) (err error, slept []time.Duration, t
 		sleep: func(_ context.Context, d time.Duration) error { slept = append(slept, d); return nil },
 	}
 	_, err = m.Make(t.Context(), profile(t, srv.URL+"/debian"))
-	return err, slept, told
+	return slept, told, err
 }
 
 func TestANetworkThatFailsIsTriedAgain(t *testing.T) {
 	t.Parallel()
-	err, slept, told := attempts(t, refused, "")
+	slept, told, err := attempts(t, refused, "")
 	if err != nil {
 		t.Errorf("the second attempt did not make it: %v", err)
 	}
@@ -108,7 +108,7 @@ func TestANetworkThatIsDownEndsIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err, slept, _ := attempts(t, tc.said, tc.said, tc.said)
+			slept, _, err := attempts(t, tc.said, tc.said, tc.said)
 			if exitcode.Of(err) != exitcode.Infrastructure || len(slept) != 2 {
 				t.Fatalf("code %d after %d pauses: %v", exitcode.Of(err), len(slept), err)
 			}
@@ -130,7 +130,7 @@ func TestWhatNoRetryMendsIsNotTriedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// A second command would be unexpected, and fail the test.
-			if err, slept, _ := attempts(t, said); exitcode.Of(err) != exitcode.Usage || len(slept) > 0 {
+			if slept, _, err := attempts(t, said); exitcode.Of(err) != exitcode.Usage || len(slept) > 0 {
 				t.Errorf("code %d after %d pauses: %v", exitcode.Of(err), len(slept), err)
 			}
 		})

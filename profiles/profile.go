@@ -89,6 +89,11 @@ type Archive struct {
 type ArchiveSource struct {
 	// The mirror: `http://`, `https://` or `file://`, without user and password. Required.
 	URI string `yaml:"uri" json:"uri"`
+	// Where a snapshot archive keeps what this source has dropped, such as
+	// `http://snapshot.debian.org/archive/debian/{timestamp}`; `{timestamp}`
+	// stands for when the lock's Release files were made. Only a locked build
+	// asks it. Optional.
+	Snapshot string `yaml:"snapshot,omitempty" json:"snapshot,omitempty"`
 	// Suites, such as `trixie-updates`. At least one. Required.
 	Suites []string `yaml:"suites" json:"suites"`
 	// Archive components, such as `main`. At least one. Required.

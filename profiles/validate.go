@@ -213,6 +213,9 @@ func (v *validator) archive(a Archive) {
 	for i, s := range a.Sources {
 		at := fmt.Sprintf("archive.sources[%d]", i)
 		v.uri(at+".uri", s.URI, "http", "https", "file")
+		if s.Snapshot != "" {
+			v.uri(at+".snapshot", s.Snapshot, "http", "https")
+		}
 		v.filled(at+".suites", len(s.Suites), "suite")
 		v.patternList(at+".suites", s.Suites, suiteName, "the name of a suite, such as trixie-updates")
 		v.filled(at+".components", len(s.Components), "archive component, such as main")

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/debstore"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
@@ -56,7 +57,7 @@ type Maker struct {
 	Lock *lock.Lock
 	// Fetch gets a locked .deb that is not in the store into a file. Nil is for a
 	// host without a network: what is missing is an error.
-	Fetch func(ctx context.Context, p lock.Package, target string) error
+	Fetch debstore.Fetch
 	// Progress is told what goes on, a line at a time.
 	Progress func(line string)
 	// sleep replaces the pauses between attempts in tests.

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/mail"
 	"os"
@@ -19,9 +18,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/debstore"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/signature"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
@@ -42,7 +43,7 @@ func (m Maker) localArchive(ctx context.Context, p *profiles.Profile, dir string
 	if err := errors.Join(os.MkdirAll(pool, 0o755), os.MkdirAll(index, 0o755)); err != nil {
 		return "", err
 	}
-	if err := m.Gather(ctx, m.Lock.Packages); err != nil {
+	if err := debstore.Gather(ctx, m.Store, m.Fetch, m.Lock.Packages); err != nil {
 		return "", err
 	}
 	stanzas := make([]string, len(m.Lock.Packages))
@@ -55,7 +56,7 @@ func (m Maker) localArchive(ctx context.Context, p *profiles.Profile, dir string
 			if !ok {
 				return exitcode.Transient(fmt.Errorf("package %s %s is no longer whole in the store: run the build again", deb.Name, deb.Version))
 			}
-			if err := linkOrCopy(blob, filepath.Join(pool, name)); err != nil {
+			if err := store.CopyFile(blob, filepath.Join(pool, name)); err != nil {
 				return err
 			}
 			stanzas[i], err = m.stanza(groupCtx, deb, filepath.Join(pool, name), "pool/"+name)
@@ -73,45 +74,6 @@ func (m Maker) localArchive(ctx context.Context, p *profiles.Profile, dir string
 		os.WriteFile(filepath.Join(index, "Packages"), []byte(packages), 0o644),
 		os.WriteFile(filepath.Join(dir, "dists", p.OS.Codename, "Release"), []byte(release), 0o644))
 	return fmt.Sprintf("Types: deb\nURIs: copy://%s\nSuites: %s\nComponents: main\nTrusted: yes\n", dir, p.OS.Codename), err
-}
-
-// Gather sees to it that all packages are in the store. What can not be had is
-// reported at once.
-func (m Maker) Gather(ctx context.Context, packages []lock.Package) (err error) {
-	var missing []lock.Package
-	for _, p := range packages {
-		if _, ok := m.Store.Blob(p.SHA256); !ok {
-			missing = append(missing, p)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	if m.Fetch == nil {
-		names := make([]string, len(missing))
-		for i, p := range missing {
-			names[i] = p.Name + " " + p.Version
-		}
-		return exitcode.BadInput(fmt.Errorf("%d packages of the lock are not in the store and nothing is fetched offline: %s: run `nodeimage bundle import`, or build once with a network", len(missing), strings.Join(names, ", ")))
-	}
-	scratch, release, err := m.Store.Scratch("debs")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, release()) }()
-	files := map[string]string{}
-	errs := make([]error, len(missing))
-	var group errgroup.Group
-	group.SetLimit(8)
-	for i, p := range missing {
-		files[p.SHA256] = filepath.Join(scratch, p.SHA256)
-		group.Go(func() error { errs[i] = m.Fetch(ctx, p, files[p.SHA256]); return nil })
-	}
-	_ = group.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return m.Store.AddBlobs(ctx, files)
 }
 
 // stanza is the package's own description with what only an archive knows.
@@ -143,24 +105,6 @@ func (m Maker) stanza(ctx context.Context, p lock.Package, file, name string) (s
 	}
 	fmt.Fprintf(&out, "Priority: %s\nFilename: %s\nSize: %d\nSHA256: %s\n", priority, name, p.Size, p.SHA256)
 	return out.String(), nil
-}
-
-// linkOrCopy makes a second name of a file, or a copy on another file system.
-func linkOrCopy(from, to string) error {
-	if os.Link(from, to) == nil {
-		return nil
-	}
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
 }
 
 // checkLocked makes sure that what was installed is the lock, all of it and

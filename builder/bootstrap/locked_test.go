@@ -44,7 +44,9 @@ func lockedMaker(t *testing.T, l *lock.Lock) (Maker, *[]string) {
 	}
 	host := runtest.New(t)
 	host.Expect("mmdebstrap", "--version").Returns("mmdebstrap 1.5\n").AnyTimes()
-	host.ExpectFunc("dpkg-deb", func(c run.Cmd) bool { return c.Argv[0] == "dpkg-deb" && strings.Contains(c.Argv[2], sumOf(debOf("base-files"))) }).AnyTimes().
+	host.ExpectFunc("dpkg-deb", func(c run.Cmd) bool {
+		return c.Argv[0] == "dpkg-deb" && strings.Contains(c.Argv[2], sumOf(debOf("base-files")))
+	}).AnyTimes().
 		Returns("Package: base-files\nVersion: 13.8\nArchitecture: amd64\nPriority: optional\nDescription: files\n more\n .\n")
 	host.ExpectFunc("dpkg-deb", func(c run.Cmd) bool { return c.Argv[0] == "dpkg-deb" }).AnyTimes().
 		Returns("Package: libc6\nVersion: 2.41-12\nArchitecture: amd64\nEssential: yes\n")
@@ -118,7 +120,9 @@ func TestALockThatCannotBeBuilt(t *testing.T) {
 			[]string{"base-files 13.8", "libc6 2.41-12", "bundle import"}},
 		"more was installed": {lockOf("base-files"), func(*Maker) {}, exitcode.Usage, []string{"libc6: found 2.41-12", "not in the lock"}},
 		"other content": {lockOf("base-files", "libc6"), func(m *Maker) {
-			m.Fetch = func(_ context.Context, _ lock.Package, target string) error { return os.WriteFile(target, []byte("evil"), 0o644) }
+			m.Fetch = func(_ context.Context, _ lock.Package, target string) error {
+				return os.WriteFile(target, []byte("evil"), 0o644)
+			}
 		}, exitcode.Infrastructure, []string{"expected " + sumOf(debOf("libc6"))[:8]}},
 		"fetch fails": {lockOf("base-files", "libc6"), func(m *Maker) {
 			m.Fetch = func(_ context.Context, p lock.Package, _ string) error {

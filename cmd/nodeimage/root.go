@@ -32,7 +32,7 @@ changed; 75 the infrastructure failed and a retry may help.`,
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exitcode.BadInput(err) })
 	root.AddCommand(newBuild(), newPlan(), newValidate(), newE2E(), newExplain(), newProfiles(),
-		newKeygen(), newAttest(), newGate(), newPromote(), newWhyNot(), newFaults(), newDiagnose())
+		newKeygen(), newAttest(), newGate(), newPromote(), newWhyNot(), newFaults(), newDiagnose(), newStore(), newLock())
 	return root
 }
 

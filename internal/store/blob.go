@@ -89,6 +89,24 @@ func (s *Store) addBlob(partial, sum, from string) error {
 	return os.Rename(partial, to)
 }
 
+// CopyFile makes a second name of a file, or a copy on another file system.
+func CopyFile(from, to string) error {
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
 // hashFile returns the sum and the size of a regular file.
 func hashFile(path string) (sum string, size int64, err error) {
 	info, err := os.Lstat(path)

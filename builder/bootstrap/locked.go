@@ -147,27 +147,30 @@ func readKernels(file string) ([]lock.Kernel, error) {
 
 // describeRelease reads date and signer of an InRelease file that apt has
 // verified. What cannot be read stays empty: a lock is not written with it.
-func describeRelease(r Release, text []byte, keyring string) lock.Release {
+func describeRelease(r Release, text []byte, keyrings []string) lock.Release {
 	out := lock.Release{URI: r.URI, Suite: r.Suite, SHA256: r.SHA256}
-	keys, err := os.ReadFile(keyring)
-	if err != nil {
-		return out
-	}
-	trusted, err := signature.ReadKeyring(keyring, keys)
-	if err != nil {
-		return out
-	}
-	plain, signer, err := trusted.VerifyClearsigned(text)
-	if err != nil {
-		return out
-	}
-	out.Signer = signer.Key
-	for line := range bytes.Lines(plain) {
-		if value, ok := bytes.CutPrefix(line, []byte("Date:")); ok {
-			if at, err := mail.ParseDate(strings.TrimSpace(string(value))); err == nil {
-				out.Date = at.UTC().Format(time.RFC3339)
+	for _, file := range keyrings {
+		keys, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		trusted, err := signature.ReadKeyring(file, keys)
+		if err != nil {
+			continue
+		}
+		plain, signer, err := trusted.VerifyClearsigned(text)
+		if err != nil {
+			continue
+		}
+		out.Signer = signer.Key
+		for line := range bytes.Lines(plain) {
+			if value, ok := bytes.CutPrefix(line, []byte("Date:")); ok {
+				if at, err := mail.ParseDate(strings.TrimSpace(string(value))); err == nil {
+					out.Date = at.UTC().Format(time.RFC3339)
+				}
 			}
 		}
+		return out
 	}
 	return out
 }

@@ -168,7 +168,7 @@ func TestSourceOf(t *testing.T) {
 		"c.example_debian_dists_trixie_main_Packages":                  "",
 		"a.example_debian%5fx_dists_sid_main_Packages":                 "",
 	} {
-		if got := sourceOf(p.Archive, name); got != want {
+		if got := sourceOf(p.Archive.Sources, name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}

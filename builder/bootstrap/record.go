@@ -66,20 +66,20 @@ func Resolve(packages, record []manifest.Package) (unknown []string) {
 
 // index is what apt's lists say about a set of packages.
 type index struct {
-	archive  profiles.Archive
+	sources  []profiles.ArchiveSource
 	debs     map[id]lock.Package
 	releases map[string][]byte // InRelease files by their digest
 }
 
 // readLists reads a tar of /var/lib/apt/lists, whose files apt has verified,
 // and looks up the packages that are wanted.
-func readLists(tarFile string, archive profiles.Archive, wanted []manifest.Package) (index, error) {
+func readLists(tarFile string, sources []profiles.ArchiveSource, wanted []manifest.Package) (index, error) {
 	f, err := os.Open(tarFile)
 	if err != nil {
 		return index{}, err
 	}
 	defer f.Close()
-	ix := index{archive: archive, debs: map[id]lock.Package{}, releases: map[string][]byte{}}
+	ix := index{sources: sources, debs: map[id]lock.Package{}, releases: map[string][]byte{}}
 	for _, p := range wanted {
 		ix.debs[id{p.Name, p.Version, p.Arch}] = lock.Package{}
 	}
@@ -104,7 +104,7 @@ func readLists(tarFile string, archive profiles.Archive, wanted []manifest.Packa
 			sum := sha256.Sum256(text)
 			ix.releases[hex.EncodeToString(sum[:])] = text
 		case strings.HasSuffix(name, "_Packages"):
-			if err := ix.addPackages(lists, sourceOf(archive, name)); err != nil {
+			if err := ix.addPackages(lists, sourceOf(sources, name)); err != nil {
 				return index{}, fmt.Errorf("reading %s: %w", name, err)
 			}
 		}
@@ -113,9 +113,9 @@ func readLists(tarFile string, archive profiles.Archive, wanted []manifest.Packa
 
 // sourceOf returns the address of the archive that a file of apt's lists is
 // from, whose name has address and suite, and ends in _Packages.
-func sourceOf(archive profiles.Archive, name string) string {
+func sourceOf(sources []profiles.ArchiveSource, name string) string {
 	var found []string
-	for _, source := range archive.Sources {
+	for _, source := range sources {
 		for _, suite := range source.Suites {
 			if strings.Contains(name, "_dists_"+strings.ReplaceAll(suite, "/", "_")+"_") && !slices.Contains(found, source.URI) {
 				found = append(found, source.URI)

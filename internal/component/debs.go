@@ -54,7 +54,7 @@ func (d *debs) make(ctx context.Context, dir string) (manifest.Component, error)
 	if err != nil {
 		return fail(err)
 	}
-	if d.packages, err = parseURIs(d.maker.profile.Archive, list); err != nil {
+	if d.packages, err = parseURIs(d.maker.profile.Archive.Effective(), list); err != nil {
 		return fail(err)
 	}
 	if err := d.apt(ctx, config, d.install("--download-only")...); err != nil {
@@ -116,7 +116,7 @@ func (d *debs) install(how string) []string {
 
 // parseURIs reads what apt-get --print-uris prints of packages:
 // 'http://host/debian/pool/x.deb' x_1_all.deb 123 SHA256:…
-func parseURIs(archive profiles.Archive, list string) ([]lock.Package, error) {
+func parseURIs(sources []profiles.ArchiveSource, list string) ([]lock.Package, error) {
 	var packages []lock.Package
 	for line := range strings.Lines(list) {
 		fields := strings.Fields(line)
@@ -135,7 +135,7 @@ func parseURIs(archive profiles.Archive, list string) ([]lock.Package, error) {
 			}
 		}
 		address := strings.Trim(fields[0], "'")
-		for _, source := range archive.Sources {
+		for _, source := range sources {
 			base := strings.TrimRight(source.URI, "/") + "/"
 			// Of two archives of which one lies in the other, the inner one.
 			if rest, below := strings.CutPrefix(address, base); below && len(base) > len(p.URI) {
@@ -206,9 +206,13 @@ func writeAptConfig(work string, p *profiles.Profile) (string, error) {
 		fmt.Fprintf(&config, "%s %q;\n", setting[0], setting[1])
 	}
 	var sources strings.Builder
-	for _, s := range p.Archive.Sources {
-		fmt.Fprintf(&sources, "Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\nArchitectures: %s\nSigned-By: %s\n\n",
-			s.URI, strings.Join(s.Suites, " "), strings.Join(s.Components, " "), p.OS.Arch, p.Archive.Keyring)
+	for _, s := range p.Archive.Effective() {
+		fmt.Fprintf(&sources, "Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\nArchitectures: %s\nSigned-By: %s\n",
+			s.URI, strings.Join(s.Suites, " "), strings.Join(s.Components, " "), p.OS.Arch, s.Keyring)
+		if p.Archive.Snapshot != "" {
+			sources.WriteString("Check-Valid-Until: no\n")
+		}
+		sources.WriteString("\n")
 	}
 	path := filepath.Join(work, "apt.conf")
 	return path, errors.Join(

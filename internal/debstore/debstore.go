@@ -82,7 +82,7 @@ func From(client *fetch.Client, p *profiles.Profile, l *lock.Lock) Fetch {
 			}
 		}
 		err := errors.Join(errs...)
-		return exitcode.With(exitcode.Of(err), fmt.Errorf("%w: if the archive has dropped this version, name a snapshot archive (archive.sources[].snapshot of the profile), import a bundle, or move on with `nodeimage lock --update`", err))
+		return exitcode.With(exitcode.Of(err), fmt.Errorf("%w: if the archive has dropped this version, name a snapshot archive (archive.sources[].snapshotURI of the profile), import a bundle, or move on with `nodeimage lock --update`", err))
 	}
 }
 
@@ -107,7 +107,7 @@ const snapshotTime = "20060102T150405Z"
 func places(p *profiles.Profile, l *lock.Lock, deb lock.Package) []string {
 	list := []string{deb.URI}
 	for _, source := range p.Archive.Sources {
-		if source.URI != deb.URI || source.Snapshot == "" {
+		if source.URI != deb.URI || source.SnapshotURI == "" {
 			continue
 		}
 		var latest time.Time
@@ -116,7 +116,7 @@ func places(p *profiles.Profile, l *lock.Lock, deb lock.Package) []string {
 				latest = at
 			}
 		}
-		list = append(list, strings.ReplaceAll(source.Snapshot, "{timestamp}", latest.Format(snapshotTime)))
+		list = append(list, strings.ReplaceAll(source.SnapshotURI, "{snapshot}", latest.Format(snapshotTime)))
 	}
 	return list
 }

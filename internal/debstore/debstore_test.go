@@ -39,7 +39,7 @@ func TestADroppedPackageComesFromTheSnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &profiles.Profile{Archive: profiles.Archive{Sources: []profiles.ArchiveSource{{URI: srv.URL + "/debian", Snapshot: srv.URL + "/snapshot/{timestamp}"}}}}
+	p := &profiles.Profile{Archive: profiles.Archive{Sources: []profiles.ArchiveSource{{URI: srv.URL + "/debian", SnapshotURI: srv.URL + "/snapshot/{snapshot}"}}}}
 	l := &lock.Lock{Content: lock.Content{Releases: []lock.Release{
 		{URI: srv.URL + "/debian", Date: "2026-01-31T12:00:00Z"}, {URI: srv.URL + "/debian", Date: "2026-02-01T00:00:00Z"}, {URI: "http://other", Date: "2027-01-01T00:00:00Z"},
 	}}}

@@ -58,6 +58,7 @@ func (b *build) steps() []multistep.Step {
 		&stepInstallBoot{build: b},
 		&stepCloseChroot{build: b},
 		&stepAssembleDisk{build: b},
+		&stepCheckLock{build: b},
 		&stepConvert{build: b},
 		&stepPublish{build: b},
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
 
 // BuilderID is the artifact's BuilderId, unique among all Packer plugins.
@@ -40,6 +41,10 @@ func (b *Builder) Prepare(raws ...any) (variables, warnings []string, err error)
 	}
 	return generatedKeys(), nil, nil
 }
+
+// UseLock makes a prepared build install what the lock says and nothing else, or
+// with nil what the archive has now. Offline, what is not in the store is an error.
+func (b *Builder) UseLock(l *lock.Lock, offline bool) { b.config.lock, b.config.offline = l, offline }
 
 // Run implements packersdk.Builder. Its errors carry an exit code (package
 // exitcode).

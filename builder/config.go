@@ -17,6 +17,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/disk"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
 
 // Config is the configuration of the builder in a template.
@@ -50,6 +51,8 @@ type Config struct {
 	ctx interpolate.Context
 
 	profile  *profiles.Profile
+	lock     *lock.Lock // nil for none
+	offline  bool
 	firmware disk.Firmware
 	size     int64
 	espSize  int64
@@ -104,6 +107,13 @@ func (c *Config) prepare(raws ...any) error {
 	if c.profile, err = profiles.Load(c.Profile); err != nil {
 		problem("profile: %w", err)
 		return errors.Join(problems...)
+	}
+	if c.lock, err = lock.Find("", c.Profile); err != nil {
+		problem("%w", err)
+	} else if c.lock != nil {
+		if err := c.lock.For(c.profile); err != nil {
+			problem("%w", err)
+		}
 	}
 	c.fromProfile(problem)
 	return errors.Join(problems...)

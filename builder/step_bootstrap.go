@@ -3,12 +3,16 @@ package builder
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	"github.com/hashicorp/packer-plugin-sdk/packerbuilderdata"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/debstore"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 )
 
 // stepBootstrap gets the base system from the archive, or from the store when
@@ -26,7 +30,16 @@ func (s *stepBootstrap) Run(ctx context.Context, state multistep.StateBag) multi
 	maker := bootstrap.Maker{
 		Host:     s.host,
 		Store:    s.store,
+		Lock:     s.config.lock,
 		Progress: func(line string) { s.ui.Say("  " + line) },
+	}
+	if s.config.lock != nil && !s.config.offline {
+		mirrors, err := fetch.MirrorsFromEnvironment()
+		if err != nil {
+			return s.fail(state, "bootstrapping", exitcode.BadInput(err))
+		}
+		client := fetch.New(fetch.Options{Dir: filepath.Join(s.store.Dir(), "downloads"), Mirrors: mirrors, Logf: s.ui.Sayf})
+		maker.Fetch = debstore.From(client, p, s.config.lock)
 	}
 	base, err := maker.Make(ctx, p)
 	if err != nil {

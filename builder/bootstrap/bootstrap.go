@@ -15,11 +15,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/debstore"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
 
 const (
@@ -38,12 +40,27 @@ type Base struct {
 	// Packages are the .debs it was made from, with the digests that the
 	// archive's signed index lists.
 	Packages []manifest.Package
+	Record   Record
+}
+
+// Record is what a lock says about a base.
+type Record struct {
+	Packages []lock.Package `json:"packages"`
+	Releases []lock.Release `json:"releases"`
+	// Kernels are the kernels below /boot; their packages are not known here.
+	Kernels []lock.Kernel `json:"kernels"`
 }
 
 // Maker makes bases.
 type Maker struct {
 	Host  run.Runner
 	Store *store.Store
+	// Lock, when it is not nil, is all that may be installed. The archive is not
+	// asked then.
+	Lock *lock.Lock
+	// Fetch gets a locked .deb that is not in the store into a file. Nil is for a
+	// host without a network: what is missing is an error.
+	Fetch debstore.Fetch
 	// Progress is told what goes on, a line at a time.
 	Progress func(line string)
 	// sleep replaces the pauses between attempts in tests.
@@ -54,8 +71,8 @@ type Maker struct {
 // anything in the profile that it is made from, has changed.
 //
 // Errors: a mirror that cannot be read, after three attempts within a minute,
-// and a full disk are infrastructure failures; a package or suite that does not exist, and a signature that the
-// keyring does not know, are bad input.
+// and a full disk are infrastructure failures; a package or suite that does not
+// exist, and a signature that the keyring does not know, are bad input.
 func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
 	keyrings, err := readKeyrings(p)
 	if err != nil {
@@ -77,12 +94,15 @@ func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
 // those sums. It starts from what the archive is now: a mirror that was updated in
 // the middle of the attempt before has other packages.
 func (m Maker) make(ctx context.Context, p *profiles.Profile, version string, keyrings []string) (Base, error) {
-	releases, err := FetchReleases(ctx, p.Archive)
+	releases, err := m.lockedReleases()
+	if m.Lock == nil {
+		releases, err = FetchReleases(ctx, p.Archive)
+	}
 	if err != nil {
 		return Base{}, err
 	}
 	// The arguments stand for what this release of the project does with them.
-	key, err := store.Key("bootstrap", version, releases, p.Archive.Effective(), keyrings, Argv(p, "", "", ""), environment("", time.Time{}))
+	key, err := store.Key("bootstrap", version, releases, p.Archive.Effective(), keyrings, Argv(p, "", "", ""), environment("", time.Time{}), m.lockedPackages())
 	if err != nil {
 		return Base{}, err
 	}
@@ -98,8 +118,11 @@ func (m Maker) make(ctx context.Context, p *profiles.Profile, version string, ke
 	if err != nil {
 		return Base{}, err
 	}
-	if err := json.Unmarshal(text, &base.Packages); err != nil {
+	if err := json.Unmarshal(text, &base.Record); err != nil {
 		return Base{}, fmt.Errorf("reading the record of packages %s: %w", filepath.Join(dir, recordName), err)
+	}
+	for _, p := range base.Record.Packages {
+		base.Packages = append(base.Packages, manifest.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, SHA256: p.SHA256})
 	}
 	return base, nil
 }
@@ -142,7 +165,13 @@ func (m Maker) fill(ctx context.Context, p *profiles.Profile, releases []Release
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	sources := filepath.Join(scratch, "nodeimage.sources")
-	if err := os.WriteFile(sources, []byte(Sources(p.Archive.Effective(), p.Archive.Snapshot != "")), 0o644); err != nil {
+	text := Sources(p.Archive.Effective(), p.Archive.Snapshot != "")
+	if m.Lock != nil {
+		if text, err = m.localArchive(ctx, p, filepath.Join(scratch, "archive")); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(sources, []byte(text), 0o644); err != nil {
 		return err
 	}
 	tmp := filepath.Join(scratch, "tmp")
@@ -164,7 +193,10 @@ func (m Maker) fill(ctx context.Context, p *profiles.Profile, releases []Release
 	if err != nil {
 		return explain(err, p.Archive)
 	}
-	return writeRecord(scratch, dir, releases)
+	if m.Lock != nil {
+		return m.checkLocked(scratch, dir)
+	}
+	return m.writeRecord(ctx, p, scratch, dir, releases)
 }
 
 // progress passes on the phases that mmdebstrap names, without its talk about
@@ -183,33 +215,69 @@ func (m Maker) progress(line string) {
 
 var phases = [...]string{"running apt-get update", "downloading", "extracting", "installing", "creating tarball"}
 
-// writeRecord keeps which packages were installed, beside the tar.
-func writeRecord(scratch, dir string, releases []Release) error {
-	f, err := os.Open(filepath.Join(scratch, statusName))
+// writeRecord keeps which packages were installed, beside the tar, and their
+// .debs in the store, so that a lock can be built without the archive.
+func (m Maker) writeRecord(ctx context.Context, p *profiles.Profile, scratch, dir string, releases []Release) error {
+	packages, err := installed(scratch)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	packages, err := Installed(f)
-	if err != nil {
-		return fmt.Errorf("reading dpkg's status: %w", err)
-	}
-	ix, err := readLists(filepath.Join(scratch, listsName), packages)
+	ix, err := readLists(filepath.Join(scratch, listsName), p.Archive.Effective(), packages)
 	if err != nil {
 		return err
 	}
+	var record Record
 	for _, r := range releases {
-		if !ix.releases[r.SHA256] {
+		text, ok := ix.releases[r.SHA256]
+		if !ok {
 			return network(fmt.Errorf("suite %s of mirror %s changed while it was read: run the build again", r.Suite, r.URI))
 		}
+		record.Releases = append(record.Releases, describeRelease(r, text, p.Archive.Keyrings()))
 	}
-	record, err := ix.record(packages)
-	if err != nil {
+	if record.Packages, err = ix.record(packages); err != nil {
 		return err
 	}
-	text, err := json.MarshalIndent(record, "", "  ")
+	if record.Kernels, err = readKernels(filepath.Join(scratch, kernelsName)); err != nil {
+		return err
+	}
+	if err := m.keepDebs(ctx, filepath.Join(scratch, debsName), record.Packages); err != nil {
+		return err
+	}
+	return record.write(dir)
+}
+
+func (r Record) write(dir string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, recordName), append(text, '\n'), 0o644)
+}
+
+// installed reads dpkg's status of what mmdebstrap made.
+func installed(scratch string) ([]manifest.Package, error) {
+	f, err := os.Open(filepath.Join(scratch, statusName))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	packages, err := Installed(f)
+	if err != nil {
+		return nil, fmt.Errorf("reading dpkg's status: %w", err)
+	}
+	return packages, nil
+}
+
+// keepDebs puts the .debs that were downloaded into the store. One that is not
+// among them is fetched when a lock that names it is built.
+func (m Maker) keepDebs(ctx context.Context, dir string, packages []lock.Package) error {
+	files := map[string]string{}
+	for _, p := range packages {
+		// The name that apt gives it: an epoch's colon is written as %3a.
+		name := filepath.Join(dir, p.Name+"_"+strings.ReplaceAll(p.Version, ":", "%3a")+"_"+p.Arch+".deb")
+		if _, err := os.Stat(name); err == nil {
+			files[p.SHA256] = name
+		}
+	}
+	return m.Store.AddBlobs(ctx, files)
 }

@@ -48,7 +48,7 @@ Version: 2.41-12
 func sum(c byte) string { return strings.Repeat(string(c), 64) }
 
 func stanza(name, version, arch, sha string) string {
-	return fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nSHA256: %s\nSize: 1\n\n", name, version, arch, sha)
+	return fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nSHA256: %s\nSize: 1\nFilename: pool/%s.deb\nPriority: required\n\n", name, version, arch, sha, name)
 }
 
 func profile(t *testing.T, uri string) *profiles.Profile {
@@ -384,7 +384,10 @@ func TestArgv(t *testing.T) {
 		"--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-include=/usr/share/locale/locale.alias",
 		"--dpkgopt=path-exclude=/usr/share/lintian/*", "--dpkgopt=path-exclude=/usr/share/doc-base/*",
 		"--include=apparmor,linux-image-amd64,systemd",
+		"--skip=essential/unlink",
 		"--customize-hook=" + leftovers,
+		`--customize-hook=mkdir -p '/s p/debs' && find "$1/var/cache/apt/archives" -maxdepth 1 -name '*.deb' -exec cp -t '/s p/debs' -- {} + && ` +
+			`find "$1/boot" -maxdepth 1 -type f -name 'vmlinuz-*' -exec sha256sum -- {} + > '/s p/kernels'`,
 		"--customize-hook=download /var/lib/dpkg/status '/s p/status'",
 		"--customize-hook=tar-out /var/lib/apt/lists '/s p/lists.tar'",
 		"trixie", "/out.tar", "/s p/x.sources",

@@ -16,9 +16,16 @@ import (
 )
 
 const (
-	statusName = "status"
-	listsName  = "lists.tar"
+	statusName  = "status"
+	listsName   = "lists.tar"
+	debsName    = "debs"
+	kernelsName = "kernels"
 )
+
+// keepHook copies the .debs that apt downloaded, before mmdebstrap removes
+// them, and the sums of kernels. $1 is the root, the rest is put in place of %s.
+const keepHook = `mkdir -p %[1]s && find "$1/var/cache/apt/archives" -maxdepth 1 -name '*.deb' -exec cp -t %[1]s -- {} + && ` +
+	`find "$1/boot" -maxdepth 1 -type f -name 'vmlinuz-*' -exec sha256sum -- {} + > %[2]s`
 
 // excluded is what dpkg leaves out, now and on the running node. Copyright
 // files stay: licences ask for it.
@@ -79,7 +86,9 @@ func Argv(p *profiles.Profile, sources, out, scratch string) []string {
 		argv = append(argv, "--include="+strings.Join(list, ","))
 	}
 	return append(argv,
+		"--skip=essential/unlink", // keepHook wants these too
 		"--customize-hook="+leftovers,
+		"--customize-hook="+fmt.Sprintf(keepHook, run.Quote([]string{filepath.Join(scratch, debsName)}), run.Quote([]string{filepath.Join(scratch, kernelsName)})),
 		"--customize-hook="+run.Quote([]string{"download", "/var/lib/dpkg/status", filepath.Join(scratch, statusName)}),
 		"--customize-hook="+run.Quote([]string{"tar-out", "/var/lib/apt/lists", filepath.Join(scratch, listsName)}),
 		p.OS.Codename, out, sources)

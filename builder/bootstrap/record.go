@@ -11,9 +11,12 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
 
 // id names one .deb.
@@ -63,25 +66,26 @@ func Resolve(packages, record []manifest.Package) (unknown []string) {
 
 // index is what apt's lists say about a set of packages.
 type index struct {
-	sums     map[id]string
-	releases map[string]bool // digests of the InRelease files
+	sources  []profiles.ArchiveSource
+	debs     map[id]lock.Package
+	releases map[string][]byte // InRelease files by their digest
 }
 
 // readLists reads a tar of /var/lib/apt/lists, whose files apt has verified,
 // and looks up the packages that are wanted.
-func readLists(tarFile string, wanted []manifest.Package) (index, error) {
+func readLists(tarFile string, sources []profiles.ArchiveSource, wanted []manifest.Package) (index, error) {
 	f, err := os.Open(tarFile)
 	if err != nil {
 		return index{}, err
 	}
 	defer f.Close()
-	ix := index{sums: map[id]string{}, releases: map[string]bool{}}
+	ix := index{sources: sources, debs: map[id]lock.Package{}, releases: map[string][]byte{}}
 	for _, p := range wanted {
-		ix.sums[id{p.Name, p.Version, p.Arch}] = ""
+		ix.debs[id{p.Name, p.Version, p.Arch}] = lock.Package{}
 	}
-	archive := tar.NewReader(f)
+	lists := tar.NewReader(f)
 	for {
-		header, err := archive.Next()
+		header, err := lists.Next()
 		if errors.Is(err, io.EOF) {
 			return ix, nil
 		}
@@ -93,23 +97,50 @@ func readLists(tarFile string, wanted []manifest.Package) (index, error) {
 		}
 		switch name := path.Base(header.Name); {
 		case strings.HasSuffix(name, "_InRelease"):
-			hash := sha256.New()
-			if _, err := io.Copy(hash, archive); err != nil {
+			text, err := io.ReadAll(io.LimitReader(lists, maxInRelease))
+			if err != nil {
 				return index{}, fmt.Errorf("reading %s: %w", name, err)
 			}
-			ix.releases[hex.EncodeToString(hash.Sum(nil))] = true
+			sum := sha256.Sum256(text)
+			ix.releases[hex.EncodeToString(sum[:])] = text
 		case strings.HasSuffix(name, "_Packages"):
-			if err := ix.addPackages(archive); err != nil {
+			if err := ix.addPackages(lists, sourceOf(sources, name)); err != nil {
 				return index{}, fmt.Errorf("reading %s: %w", name, err)
 			}
 		}
 	}
 }
 
-func (ix *index) addPackages(r io.Reader) error {
+// sourceOf returns the address of the archive that a file of apt's lists is
+// from, whose name has address and suite, and ends in _Packages.
+func sourceOf(sources []profiles.ArchiveSource, name string) string {
+	var found []string
+	for _, source := range sources {
+		for _, suite := range source.Suites {
+			if strings.Contains(name, "_dists_"+strings.ReplaceAll(suite, "/", "_")+"_") && !slices.Contains(found, source.URI) {
+				found = append(found, source.URI)
+			}
+		}
+	}
+	// Several archives may have a suite of one name; apt writes the address with
+	// these characters escaped.
+	escape := strings.NewReplacer("_", "%5f", "~", "%7e", "=", "%3d", "@", "%40", "/", "_")
+	for _, uri := range found {
+		_, address, _ := strings.Cut(strings.TrimRight(uri, "/"), "://")
+		if len(found) > 1 && strings.HasPrefix(name, escape.Replace(address)+"_dists_") {
+			return uri
+		}
+	}
+	if len(found) == 1 {
+		return found[0]
+	}
+	return ""
+}
+
+func (ix *index) addPackages(r io.Reader, uri string) error {
 	return stanzas(r, func(field map[string]string) error {
 		key := id{field["Package"], field["Version"], field["Architecture"]}
-		have, wanted := ix.sums[key]
+		have, wanted := ix.debs[key]
 		if !wanted {
 			return nil
 		}
@@ -119,21 +150,32 @@ func (ix *index) addPackages(r io.Reader) error {
 		}
 		// Two sources that offer one version with two contents: which of them
 		// was installed can no longer be told.
-		if have != "" && have != sum {
-			return fmt.Errorf("package %s %s has two digests in the archive, %s and %s: remove one of the sources", key.name, key.version, have, sum)
+		if have.SHA256 != "" && have.SHA256 != sum {
+			return fmt.Errorf("package %s %s has two digests in the archive, %s and %s: remove one of the sources", key.name, key.version, have.SHA256, sum)
 		}
-		ix.sums[key] = sum
+		if have.SHA256 != "" {
+			return nil
+		}
+		size, err := strconv.Atoi(field["Size"])
+		if err != nil {
+			return fmt.Errorf("package %s: Size %q: expected a number of bytes", key.name, field["Size"])
+		}
+		priority := field["Priority"]
+		if !slices.Contains([]string{"required", "important", "standard"}, priority) {
+			priority = "" // decides nothing
+		}
+		ix.debs[key] = lock.Package{Name: key.name, Version: key.version, Arch: key.arch, SHA256: sum, Size: size, URI: uri, Path: field["Filename"], Priority: priority}
 		return nil
 	})
 }
 
-// record joins the installed packages with their digests. Every one of them
-// must be known: they all came from the archive.
-func (ix *index) record(packages []manifest.Package) ([]manifest.Package, error) {
-	out := slices.Clone(packages)
+// record returns what the archive says about the installed packages. Every one
+// of them must be known: they all came from the archive.
+func (ix *index) record(packages []manifest.Package) ([]lock.Package, error) {
+	out := make([]lock.Package, len(packages))
 	var missing []string
-	for i, p := range out {
-		out[i].SHA256 = ix.sums[id{p.Name, p.Version, p.Arch}]
+	for i, p := range packages {
+		out[i] = ix.debs[id{p.Name, p.Version, p.Arch}]
 		if out[i].SHA256 == "" {
 			missing = append(missing, p.Name+" "+p.Version)
 		}
@@ -145,7 +187,7 @@ func (ix *index) record(packages []manifest.Package) ([]manifest.Package, error)
 }
 
 // wantedFields are all that stanzas keeps: the rest of an index is large.
-var wantedFields = [...]string{"Package", "Version", "Architecture", "Status", "SHA256"}
+var wantedFields = [...]string{"Package", "Version", "Architecture", "Status", "SHA256", "Size", "Filename", "Priority"}
 
 // stanzas calls fn with each paragraph of a Debian control file.
 func stanzas(r io.Reader, fn func(map[string]string) error) error {

@@ -21,9 +21,11 @@ func newBuild() *cobra.Command {
 		Long: `Build the image of a profile: DIR/<profile>.qcow2 and DIR/<profile>.manifest.json.
 
 PROFILE is a built-in profile's name (see 'nodeimage profiles') or the path of
-a profile file. An ordinary user builds in a user namespace, where the host has
-them. What was built before with the same inputs is not built again, and the
-same inputs give the same bytes.`,
+a profile file. A lock that stands beside the file, or is named by --lock, is all
+that gets installed, and the finished disk is compared with it. Every build writes
+the lock of what it installed beside the image. An ordinary user builds in a user
+namespace, where the host has them. What was built before with the same inputs is
+not built again, and the same inputs give the same bytes.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if os.Geteuid() != 0 {
@@ -51,6 +53,8 @@ same inputs give the same bytes.`,
 	cmd.Flags().StringSliceVar(&opts.Formats, "formats", nil, "image formats instead of the profile's")
 	cmd.Flags().StringVar(&opts.DiskSize, "disk-size", "", "size of the disk instead of the profile's, e.g. 20GiB")
 	cmd.Flags().StringArrayVar(&opts.Mirrors, "mirror", nil, "HOST=URL to ask instead of an upstream host; may be given again (see also $NODEIMAGE_MIRRORS)")
+	cmd.Flags().StringVar(&opts.LockFile, "lock", "", "lock to build from (default: PROFILE.lock.yaml beside the profile's file, if there is one)")
+	cmd.Flags().BoolVar(&opts.Offline, "offline", false, "build from the lock and the store alone; use no network")
 	cmd.Flags().BoolVar(&opts.Force, "force", false, "build even if nothing has changed since the last build")
 	cmd.Flags().Var(format, "format", "how to print the result")
 	return cmd

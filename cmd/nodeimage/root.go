@@ -51,6 +51,8 @@ changed; 75 the infrastructure failed and a retry may help.`,
 		newMatrix(),
 		newPush(),
 		newPull(),
+		newStore(),
+		newLock(),
 	)
 	return root
 }

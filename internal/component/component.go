@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
 
 // File is one file of a built component in the store.
@@ -22,6 +23,8 @@ type Built struct {
 	Version string
 	Record  manifest.Component // without Files' image paths; provisioners fill those in
 	Files   []File
+	// Packages are the .debs of a deb component, as the archive lists them.
+	Packages []lock.Package
 }
 
 // File returns the file called name, or false.

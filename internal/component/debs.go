@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
 
 // debs fetches packages and all they depend on from the profile's archive.
@@ -22,17 +25,18 @@ type debs struct {
 	maker     *Maker
 	name      string
 	component profiles.Component
+	packages  []lock.Package // after make
 }
 
 func (m *Maker) newDebs(name string, c profiles.Component) (source, error) {
 	if len(c.Packages) == 0 {
 		return nil, exitcode.BadInput(fmt.Errorf("component %s: source %q needs a list of packages", name, c.Source))
 	}
-	return &debs{m, name, c}, nil
+	return &debs{maker: m, name: name, component: c}, nil
 }
 
 func (d *debs) keyParts(context.Context) ([]any, error) {
-	return []any{"deb/2", d.component.Packages, d.maker.profile.Archive, d.maker.profile.OS.Arch}, nil
+	return []any{"deb/3", d.component.Packages, d.maker.profile.Archive, d.maker.profile.OS.Arch}, nil
 }
 
 func (d *debs) make(ctx context.Context, dir string) (manifest.Component, error) {
@@ -46,8 +50,14 @@ func (d *debs) make(ctx context.Context, dir string) (manifest.Component, error)
 	if err := d.apt(ctx, config, "update"); err != nil {
 		return fail(err)
 	}
-	install := append([]string{"install", "--yes", "--download-only", "--no-install-recommends", "--"}, d.component.Packages...)
-	if err := d.apt(ctx, config, install...); err != nil {
+	list, err := d.aptOutput(ctx, config, d.install("--print-uris")...)
+	if err != nil {
+		return fail(err)
+	}
+	if d.packages, err = parseURIs(d.maker.profile.Archive.Effective(), list); err != nil {
+		return fail(err)
+	}
+	if err := d.apt(ctx, config, d.install("--download-only")...); err != nil {
 		return fail(err)
 	}
 	record := manifest.Component{Name: d.name, Version: d.component.Version, Source: string(profiles.SourceDeb)}
@@ -59,6 +69,7 @@ func (d *debs) make(ctx context.Context, dir string) (manifest.Component, error)
 		return fail(fmt.Errorf("apt-get downloaded nothing for %s", strings.Join(d.component.Packages, ", ")))
 	}
 	slices.Sort(found)
+	blobs := map[string]string{}
 	for _, deb := range found {
 		// apt compared it with the signed index as it downloaded it.
 		file, err := describe(deb)
@@ -67,8 +78,17 @@ func (d *debs) make(ctx context.Context, dir string) (manifest.Component, error)
 		}
 		file.Path = filepath.Base(deb)
 		record.Files = append(record.Files, file)
+		blobs[file.SHA256] = filepath.Join(dir, filesDir, file.Path)
 		if err := os.Rename(deb, filepath.Join(dir, filesDir, file.Path)); err != nil {
 			return fail(err)
+		}
+	}
+	if err := d.maker.store.AddBlobs(ctx, blobs); err != nil {
+		return fail(err)
+	}
+	for _, p := range d.packages {
+		if blobs[p.SHA256] == "" {
+			return fail(exitcode.Transient(fmt.Errorf("package %s %s: apt-get said it would download it and did not: run the build again", p.Name, p.Version)))
 		}
 	}
 	record.Sum = sumOfFiles(record.Files)
@@ -90,22 +110,71 @@ func (d *debs) leadVersion(files []manifest.File) string {
 	return ""
 }
 
+func (d *debs) install(how string) []string {
+	return append([]string{"install", "--yes", how, "--no-install-recommends", "--"}, d.component.Packages...)
+}
+
+// parseURIs reads what apt-get --print-uris prints of packages:
+// 'http://host/debian/pool/x.deb' x_1_all.deb 123 SHA256:…
+func parseURIs(sources []profiles.ArchiveSource, list string) ([]lock.Package, error) {
+	var packages []lock.Package
+	for line := range strings.Lines(list) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0][0] != '\'' {
+			continue
+		}
+		var p lock.Package
+		ok := len(fields) == 4
+		if ok {
+			parts := strings.Split(strings.TrimSuffix(fields[1], ".deb"), "_")
+			size, err := strconv.Atoi(fields[2])
+			var sum bool
+			p.SHA256, sum = strings.CutPrefix(fields[3], "SHA256:")
+			if ok = err == nil && sum && len(parts) == 3; ok {
+				p.Name, p.Version, p.Arch, p.Size = parts[0], strings.ReplaceAll(parts[1], "%3a", ":"), parts[2], size
+			}
+		}
+		address := strings.Trim(fields[0], "'")
+		for _, source := range sources {
+			base := strings.TrimRight(source.URI, "/") + "/"
+			// Of two archives of which one lies in the other, the inner one.
+			if rest, below := strings.CutPrefix(address, base); below && len(base) > len(p.URI) {
+				var err error
+				if p.Path, err = url.PathUnescape(rest); err != nil {
+					ok = false
+				}
+				p.URI = source.URI
+			}
+		}
+		if !ok || p.Path == "" {
+			return nil, fmt.Errorf("reading what apt-get would download: line %q: expected an address below the profile's archive, a file name, a size and a SHA256", strings.TrimSpace(line))
+		}
+		packages = append(packages, p)
+	}
+	return packages, nil
+}
+
 func (d *debs) apt(ctx context.Context, config string, args ...string) error {
+	_, err := d.aptOutput(ctx, config, args...)
+	return err
+}
+
+func (d *debs) aptOutput(ctx context.Context, config string, args ...string) (string, error) {
 	argv := append([]string{"apt-get", "--quiet=2"}, args...)
-	_, err := d.maker.runner.Run(ctx, run.Cmd{Argv: argv, Env: []string{"APT_CONFIG=" + config, "DEBIAN_FRONTEND=noninteractive"}})
+	result, err := d.maker.runner.Run(ctx, run.Cmd{Argv: argv, Env: []string{"APT_CONFIG=" + config, "DEBIAN_FRONTEND=noninteractive"}})
 	var failed *run.Error
 	switch {
 	case err == nil:
-		return nil
+		return result.Stdout, nil
 	case !errors.As(err, &failed):
-		return err
+		return "", err
 	case failed.Result.ExitCode == 127 || errors.Is(err, os.ErrNotExist):
-		return exitcode.BadInput(fmt.Errorf("apt-get is needed to fetch packages and was not found: install apt: %w", err))
+		return "", exitcode.BadInput(fmt.Errorf("apt-get is needed to fetch packages and was not found: install apt: %w", err))
 	case strings.Contains(failed.Result.Stderr, "is not signed"), strings.Contains(failed.Result.Stderr, "NO_PUBKEY"),
 		strings.Contains(failed.Result.Stderr, "Unable to locate package"), strings.Contains(failed.Result.Stderr, "has no installation candidate"):
-		return exitcode.BadInput(err)
+		return "", exitcode.BadInput(err)
 	}
-	return exitcode.Transient(err)
+	return "", exitcode.Transient(err)
 }
 
 // writeAptConfig makes a private apt below work that knows no installed

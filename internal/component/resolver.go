@@ -25,6 +25,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
 
 // Options tell New how to work. The zero value is ready for use.
@@ -42,6 +43,10 @@ type Options struct {
 	// Mirrors are settings HOST=URL, which win over those of the environment
 	// variable NODEIMAGE_MIRRORS.
 	Mirrors []string
+	// Lock, when it is not nil, is what components have to be, byte for byte.
+	Lock *lock.Lock
+	// Offline makes what is not in the store an error.
+	Offline bool
 }
 
 // Maker is the Resolver that makes what is not in the store yet.
@@ -53,6 +58,8 @@ type Maker struct {
 	omit    map[string][]string
 	sources map[string]source
 	fetch   *fetch.Client
+	lock    *lock.Lock
+	offline bool
 	// pauses lie between attempts to fetch: a proxy that failed once often
 	// answers the next time.
 	pauses []time.Duration
@@ -66,7 +73,7 @@ var _ Resolver = (*Maker)(nil)
 // New returns a Maker for profile. It does no work yet, but reports, all at
 // once, every component that could not be made: bad input.
 func New(profile *profiles.Profile, s *store.Store, o Options) (*Maker, error) {
-	m := &Maker{profile: profile, store: s, runner: o.Runner, logf: o.Logf, omit: o.OmitTags, sources: map[string]source{}, pauses: []time.Duration{2 * time.Second, 5 * time.Second}}
+	m := &Maker{profile: profile, store: s, runner: o.Runner, logf: o.Logf, omit: o.OmitTags, lock: o.Lock, offline: o.Offline, sources: map[string]source{}, pauses: []time.Duration{2 * time.Second, 5 * time.Second}}
 	if m.runner == nil {
 		m.runner = run.Host{}
 		if os.Geteuid() == 0 {
@@ -105,8 +112,9 @@ func (r isolating) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
 
 // entry is component.json of a store entry.
 type entry struct {
-	Record manifest.Component `json:"record"`
-	Files  []entryFile        `json:"files"`
+	Record   manifest.Component `json:"record"`
+	Files    []entryFile        `json:"files"`
+	Packages []lock.Package     `json:"packages,omitempty"`
 }
 
 type entryFile struct {
@@ -124,6 +132,14 @@ func (m *Maker) Component(ctx context.Context, name string) (Built, error) {
 		return Built{}, exitcode.BadInput(fmt.Errorf("the profile %s has no component %q: expected one of %v",
 			m.profile.Name, name, slices.Sorted(maps.Keys(m.sources))))
 	}
+	if m.lock != nil {
+		return m.locked(ctx, name, src)
+	}
+	return m.build(ctx, name, src)
+}
+
+// build makes the component from its source.
+func (m *Maker) build(ctx context.Context, name string, src source) (Built, error) {
 	parts, err := src.keyParts(ctx)
 	if err != nil {
 		return Built{}, fmt.Errorf("component %s: %w", name, err)
@@ -155,6 +171,9 @@ func (m *Maker) makeEntry(ctx context.Context, name string, src source, dir stri
 		return err
 	}
 	e := entry{Record: record}
+	if d, ok := src.(*debs); ok {
+		e.Packages = d.packages
+	}
 	found, err := os.ReadDir(filepath.Join(dir, filesDir))
 	if err != nil {
 		return err
@@ -188,7 +207,7 @@ func readEntry(name, dir string) (Built, error) {
 	if err := json.Unmarshal(text, &e); err != nil {
 		return Built{}, fmt.Errorf("reading %s: %w", filepath.Join(dir, entryName), err)
 	}
-	built := Built{Name: name, Version: e.Record.Version, Record: e.Record}
+	built := Built{Name: name, Version: e.Record.Version, Record: e.Record, Packages: e.Packages}
 	for _, f := range e.Files {
 		built.Files = append(built.Files, File{f.Name, filepath.Join(dir, filesDir, f.Name), f.SHA256, f.Size})
 	}

@@ -31,6 +31,10 @@ type Options struct {
 	Force bool
 	// Mirrors are settings HOST=URL, which win over the environment's.
 	Mirrors []string
+	// LockFile is the lock to build; empty for the one beside the profile, if any.
+	LockFile string
+	// Offline builds from the store alone. It needs a lock.
+	Offline bool
 	UI      packersdk.Ui
 }
 
@@ -59,10 +63,15 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	locked, err := findLock(opts, p)
+	if err != nil {
+		return Result{}, err
+	}
 	b, provisioners, err := prepare(opts)
 	if err != nil {
 		return Result{}, err
 	}
+	b.UseLock(locked, opts.Offline)
 	if err := b.CheckHost(ctx); err != nil {
 		return Result{}, err
 	}
@@ -70,10 +79,15 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	key, err := resolve(ctx, opts, p, s)
+	made, err := resolve(ctx, opts, p, s, locked)
 	if err != nil {
 		return Result{}, err
 	}
+	key, err := made.key(opts, p)
+	if err != nil {
+		return Result{}, err
+	}
+	useResolver(provisioners, made.resolver)
 	if !opts.Force {
 		if done, ok := upToDate(s, key); ok {
 			opts.UI.Say("nothing has changed since the last build")
@@ -91,7 +105,14 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 		return Result{}, exitcode.Transient(errors.New("the builder returned neither an image nor an error"))
 	}
 	result := Result{ID: artifact.Id()}
-	if result.Files, result.SHA256, err = sums(artifact.Files()); err != nil {
+	files := artifact.Files()
+	switch file, err := made.writeLock(ctx, opts, p, locked); {
+	case err != nil:
+		opts.UI.Say("warning: no lock was written: " + err.Error())
+	default:
+		files = append(files, file)
+	}
+	if result.Files, result.SHA256, err = sums(files); err != nil {
 		return Result{}, err
 	}
 	return result, remember(s, key, result)

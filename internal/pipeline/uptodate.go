@@ -16,9 +16,13 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/debstore"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/kubernetes"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/parts"
@@ -37,35 +41,55 @@ type Result struct {
 	SHA256 map[string]string `json:"sha256"`
 }
 
-// resolve makes what a build is made from, everything at the same time, and
-// returns the key of the outputs: compiling waits for no download. The steps of
-// the build then find it all in the store.
-func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store) (string, error) {
-	resolver, err := component.New(p, s, component.Options{Logf: opts.UI.Sayf, Mirrors: opts.Mirrors})
+// resolved is what a build is made from, all of it in the store.
+type resolved struct {
+	base     bootstrap.Base
+	set      *parts.Set
+	resolver *component.Maker
+	locked   *lock.Lock
+}
+
+// resolve makes what a build is made from, everything at the same time:
+// compiling waits for no download. The steps of the build then find it all in the
+// store. With a lock, it is what the lock says.
+func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock) (*resolved, error) {
+	resolver, err := component.New(p, s, component.Options{Logf: opts.UI.Sayf, Mirrors: opts.Mirrors, Lock: locked, Offline: opts.Offline})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var base bootstrap.Base
-	var set *parts.Set
+	made := &resolved{resolver: resolver, locked: locked}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		maker := bootstrap.Maker{Host: run.Host{}, Store: s, Progress: func(line string) { opts.UI.Say("base: " + line) }}
-		base, err = maker.Make(gctx, p)
+		maker := bootstrap.Maker{Host: run.Host{}, Store: s, Lock: locked, Progress: func(line string) { opts.UI.Say("base: " + line) }}
+		if locked != nil && !opts.Offline {
+			mirrors, err := fetch.MirrorsFromEnvironment(opts.Mirrors...)
+			if err != nil {
+				return exitcode.BadInput(err)
+			}
+			client := fetch.New(fetch.Options{Dir: filepath.Join(s.Dir(), "downloads"), Mirrors: mirrors, Logf: opts.UI.Sayf})
+			maker.Fetch = debstore.From(client, p, locked)
+		}
+		made.base, err = maker.Make(gctx, p)
 		return err
 	})
 	g.Go(func() (err error) {
 		names := append(runtime.Components(p), kubernetes.Components(p)...)
-		set, err = parts.Resolve(gctx, resolver, true, names...)
+		made.set, err = parts.Resolve(gctx, resolver, true, names...)
 		return err
 	})
 	if err := g.Wait(); err != nil {
-		return "", err
+		return nil, err
 	}
-	plans, err := provisioners.Plans(p, set)
+	return made, made.checkImages()
+}
+
+// key is that of the outputs.
+func (r *resolved) key(opts Options, p *profiles.Profile) (string, error) {
+	plans, err := provisioners.Plans(p, r.set)
 	if err != nil {
 		return "", err
 	}
-	digests := make([]string, 0, len(plans)+len(set.Images))
+	digests := make([]string, 0, len(plans)+len(r.set.Images))
 	for _, made := range plans {
 		hash, err := made.Hash()
 		if err != nil {
@@ -73,7 +97,7 @@ func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.St
 		}
 		digests = append(digests, hash)
 	}
-	for _, image := range set.Images {
+	for _, image := range r.set.Images {
 		digests = append(digests, image.Name+"@"+image.Digest)
 	}
 	// The executable stands for the code: between releases its version does
@@ -86,7 +110,7 @@ func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.St
 	if err != nil {
 		return "", err
 	}
-	return store.Key("image", p.Hash(), base.Key, digests, opts.Formats, opts.DiskSize, output, tool)
+	return store.Key("image", p.Hash(), r.base.Key, digests, opts.Formats, opts.DiskSize, output, tool)
 }
 
 // recordPath is where the result of the build with that key is remembered.

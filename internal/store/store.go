@@ -6,6 +6,8 @@
 //	entries/<key>/index.json   name, size and sha256 of every file
 //	entries/<key>/data/        what make wrote; the directory that Do returns
 //	locks/<key>.lock           held while the entry is being made
+//	locks/<key>.use            held by whoever uses the entry; its time is the last use
+//	blobs/<2 digits>/<sha256>  single files, see Blob
 //	tmp/<key>-<random>/        an entry in the making; stale once the lock is free
 //	scratch/<prefix>-<random>/ and its .lock, see Scratch
 //
@@ -22,6 +24,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -51,6 +54,9 @@ func DefaultDir() (string, error) {
 // number of goroutines and processes.
 type Store struct {
 	dir string
+
+	heldMu sync.Mutex
+	held   map[string]*os.File // by the name of what this process uses
 }
 
 // Open returns the store in dir, which is made when it is missing, and sweeps
@@ -105,13 +111,14 @@ func checkKey(key string) error {
 }
 
 // Lookup returns the directory of the entry for key, and whether there is one
-// that is whole. It never waits and never writes.
+// that is whole. GC leaves it alone from then on while this process lives.
 func (s *Store) Lookup(key string) (dir string, ok bool) {
 	if checkKey(key) != nil {
 		return "", false
 	}
 	entry := filepath.Join(s.dir, entriesDir, key)
-	if checkSizes(entry) != nil {
+	// It may go between being found and being held: look again.
+	if checkSizes(entry) != nil || s.hold(key) != nil || checkSizes(entry) != nil {
 		return "", false
 	}
 	return filepath.Join(entry, dataDir), true
@@ -199,6 +206,9 @@ func (s *Store) fill(ctx context.Context, key, tmp string, make func(ctx context
 		if err := removeTree(damaged); err != nil {
 			return err
 		}
+	}
+	if err := s.hold(key); err != nil {
+		return err
 	}
 	if err := os.Rename(tmp, entry); err != nil {
 		return fmt.Errorf("writing store entry %s: %w", key, err)

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/pipeline"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
+)
+
+func newLock() *cobra.Command {
+	opts := pipeline.Options{}
+	var file string
+	var update, check bool
+	format := newFormat("text", "json")
+	cmd := &cobra.Command{
+		Use:   "lock PROFILE",
+		Short: "Write down everything that a profile's image is made from",
+		Long: `Resolve a profile into its lock: every package with its sum and where it is
+from, the signed Release files, the kernel, every component and container image.
+A build with the lock installs exactly that.
+
+The lock of my-node.yaml is my-node.lock.yaml beside it, which builds of that
+profile then use; that of a built-in profile is written into the current
+directory, and is used with --lock. --update moves a lock to what there is now,
+and --check only says what would move (exit code 1 if anything would). Needs root.`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.Profile, opts.OutputDir = args[0], "."
+			opts.UI = console.New(cmd.ErrOrStderr())
+			if file == "" {
+				file = lock.Beside(opts.Profile)
+			}
+			old, err := oldLock(file, update, check)
+			if err != nil {
+				return err
+			}
+			now, err := pipeline.Lock(cmd.Context(), opts)
+			if err != nil {
+				return err
+			}
+			changes := now.Compare(old)
+			if !check {
+				write := func(name string, data []byte, perm os.FileMode) error { return renameio.WriteFile(name, data, perm) }
+				if err := now.Write(file, write); err != nil {
+					return err
+				}
+			}
+			if err := printChanges(cmd, format.value, file, changes, update || check); err != nil {
+				return err
+			}
+			if check && len(changes) > 0 {
+				return exitcode.With(exitcode.Failed, fmt.Errorf("%d things of %s would move: run `nodeimage lock %s --update`", len(changes), file, opts.Profile))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&file, "output", "o", "", "the lock's file (default: beside the profile)")
+	cmd.Flags().BoolVar(&update, "update", false, "move a lock that is there to what there is now, and say what moved")
+	cmd.Flags().BoolVar(&check, "check", false, "say what an update would move; write nothing")
+	cmd.Flags().StringVar(&opts.CacheDir, "cache", "", "directory of the store (default $NODEIMAGE_CACHE or the user's cache directory)")
+	cmd.Flags().StringArrayVar(&opts.Mirrors, "mirror", nil, "HOST=URL to ask instead of an upstream host; may be given again")
+	cmd.Flags().Var(format, "format", "how to print what changed")
+	return cmd
+}
+
+// oldLock returns the lock that is there, or an empty one where there must be
+// none: it is not replaced without being asked to.
+func oldLock(file string, update, check bool) (*lock.Lock, error) {
+	old, err := lock.Load(file)
+	missing := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case update && check:
+		return nil, exitcode.BadInput(errors.New("--update and --check exclude each other"))
+	case (update || check) && err != nil:
+		return nil, err
+	case update || check:
+		return old, nil
+	case !missing:
+		return nil, exitcode.BadInput(fmt.Errorf("%s is there already: move it with --update, or compare it with --check", file))
+	}
+	return &lock.Lock{}, nil
+}
+
+func printChanges(cmd *cobra.Command, format, file string, changes []lock.Change, compared bool) error {
+	switch {
+	case format == "json":
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
+			File    string        `json:"file"`
+			Changes []lock.Change `json:"changes"`
+		}{file, append([]lock.Change{}, changes...)})
+	case compared:
+		return lock.WriteChanges(cmd.OutOrStdout(), changes)
+	}
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), file)
+	return err
+}

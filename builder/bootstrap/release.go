@@ -54,7 +54,7 @@ func FetchReleases(ctx context.Context, archive profiles.Archive) ([]Release, er
 	defer client.CloseIdleConnections()
 	var releases []Release
 	var errs []error
-	for _, source := range archive.Sources {
+	for _, source := range archive.Effective() {
 		for _, suite := range source.Suites {
 			r := Release{URI: source.URI, Suite: suite}
 			if err := r.read(ctx, client); err != nil {

@@ -90,7 +90,7 @@ func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Re
 	s := newSuite(runCtx, o, expected)
 	s.host = host
 	result = Result{Schema: SummarySchema, Image: o.Image, Host: o.target(), Profile: expected.Profile, ProfileSHA256: expected.Digest,
-		Tool: version.String(), StandIns: standIns, LabelFilter: o.LabelFilter,
+		Tool: version.String(), StandIns: append(standIns, expected.StandIns...), LabelFilter: o.LabelFilter,
 		Soak: o.Soak.String(), Started: time.Now().UTC()}
 	defer func() {
 		cancel()

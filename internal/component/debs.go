@@ -78,6 +78,11 @@ func (d *debs) make(ctx context.Context, dir string) (manifest.Component, error)
 		}
 		file.Path = filepath.Base(deb)
 		record.Files = append(record.Files, file)
+		for i, p := range d.packages {
+			if file.Path == p.Name+"_"+strings.ReplaceAll(p.Version, ":", "%3a")+"_"+p.Arch+".deb" {
+				d.packages[i].SHA256 = file.SHA256
+			}
+		}
 		blobs[file.SHA256] = filepath.Join(dir, filesDir, file.Path)
 		if err := os.Rename(deb, filepath.Join(dir, filesDir, file.Path)); err != nil {
 			return fail(err)
@@ -115,7 +120,7 @@ func (d *debs) install(how string) []string {
 }
 
 // parseURIs reads what apt-get --print-uris prints of packages:
-// 'http://host/debian/pool/x.deb' x_1_all.deb 123 SHA256:…
+// 'http://host/debian/pool/x.deb' x_1_all.deb 123 MD5Sum:…
 func parseURIs(sources []profiles.ArchiveSource, list string) ([]lock.Package, error) {
 	var packages []lock.Package
 	for line := range strings.Lines(list) {
@@ -128,9 +133,8 @@ func parseURIs(sources []profiles.ArchiveSource, list string) ([]lock.Package, e
 		if ok {
 			parts := strings.Split(strings.TrimSuffix(fields[1], ".deb"), "_")
 			size, err := strconv.Atoi(fields[2])
-			var sum bool
-			p.SHA256, sum = strings.CutPrefix(fields[3], "SHA256:")
-			if ok = err == nil && sum && len(parts) == 3; ok {
+			// What stands there is an MD5 sum: the file's own is taken once it is there.
+			if ok = err == nil && len(parts) == 3; ok {
 				p.Name, p.Version, p.Arch, p.Size = parts[0], strings.ReplaceAll(parts[1], "%3a", ":"), parts[2], size
 			}
 		}
@@ -147,7 +151,7 @@ func parseURIs(sources []profiles.ArchiveSource, list string) ([]lock.Package, e
 			}
 		}
 		if !ok || p.Path == "" {
-			return nil, fmt.Errorf("reading what apt-get would download: line %q: expected an address below the profile's archive, a file name, a size and a SHA256", strings.TrimSpace(line))
+			return nil, fmt.Errorf("reading what apt-get would download: line %q: expected an address below the profile's archive, a file name, a size and a sum", strings.TrimSpace(line))
 		}
 		packages = append(packages, p)
 	}

@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	"github.com/hashicorp/packer-plugin-sdk/packerbuilderdata"
@@ -19,6 +20,9 @@ type stepBootstrap struct{ *build }
 func (s *stepBootstrap) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
 	p := s.config.profile
 	s.ui.Say(fmt.Sprintf("Bootstrapping %s %s (%s)", p.OS.Distribution, p.OS.Version, p.OS.Codename))
+	if len(p.StandIns) > 0 {
+		s.ui.Say("warning: this image is not made from the real thing: stand-ins for " + strings.Join(p.StandIns, ", "))
+	}
 	maker := bootstrap.Maker{
 		Host:     s.host,
 		Store:    s.store,

@@ -122,6 +122,7 @@ func (b *build) newManifest() manifest.Manifest {
 		Profile:    manifest.Profile{Name: b.config.profile.Name, SHA256: b.config.profile.Hash()},
 		Inputs:     b.inputs,
 		Tool:       manifest.Tool{Name: toolName, Version: version.String()},
+		StandIns:   b.config.profile.StandIns,
 		Components: b.fragment.Components,
 		Packages:   b.packages,
 		Containers: b.fragment.Containers,

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
@@ -71,16 +73,36 @@ func (s *stepUnpack) rewriteSources() error {
 	if err := s.root.Remove("/etc/apt/sources.list"); err != nil {
 		return err
 	}
-	keyring := ""
+	sources := slices.Clone(p.Archive.Sources)
+	for i := range sources {
+		if sources[i].Keyring, err = s.imageKeyring(sources[i].Keyring); err != nil {
+			return err
+		}
+	}
+	return s.root.WriteFile(dir+"/"+p.OS.Distribution+".sources", []byte(bootstrap.Sources(sources, false)), 0o644)
+}
+
+// imageKeyring returns where in the image the keyring of a source is. One that
+// the source names itself is copied there; the distribution's own comes in a
+// package, and without that it is "".
+func (s *stepUnpack) imageKeyring(own string) (string, error) {
+	p := s.config.profile
+	if own != "" {
+		data, err := os.ReadFile(own)
+		if err != nil {
+			return "", fmt.Errorf("keyring of a source of the archive: %w", err)
+		}
+		name := "/usr/share/keyrings/" + filepath.Base(own)
+		return name, s.root.WriteFile(name, data, 0o644)
+	}
 	for _, candidate := range []string{
 		p.Archive.Keyring, fmt.Sprintf("/usr/share/keyrings/%s-archive-keyring.gpg", p.OS.Distribution),
 	} {
 		if info, err := s.root.Stat(candidate); err == nil && info.Mode().IsRegular() {
-			keyring = candidate
-			break
+			return candidate, nil
 		}
 	}
-	return s.root.WriteFile(dir+"/"+p.OS.Distribution+".sources", []byte(bootstrap.Sources(p.Archive, keyring)), 0o644)
+	return "", nil
 }
 
 func (s *stepUnpack) Cleanup(state multistep.StateBag) {

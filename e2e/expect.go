@@ -18,10 +18,11 @@ import (
 // expectation is what the image claims about itself.
 type expectation struct {
 	Profile    string
-	Digest     string // of the effective profile; empty if nothing is claimed
-	Kubernetes string // version without v; empty if nothing is claimed
-	SHA256     string // of the image file; empty if nothing is claimed
-	Source     string // for messages
+	Digest     string   // of the effective profile; empty if nothing is claimed
+	Kubernetes string   // version without v; empty if nothing is claimed
+	SHA256     string   // of the image file; empty if nothing is claimed
+	Source     string   // for messages
+	StandIns   []string // what it was made from that is not the real thing
 }
 
 const kubernetesComponent = "kubernetes"
@@ -45,6 +46,7 @@ func expect(image string, profile *profiles.Profile) (expectation, error) {
 			return e, exitcode.BadInput(fmt.Errorf("reading the manifest %s: schema is %q, expected %q", path, m.Schema, manifest.SchemaVersion))
 		}
 		e.Source, e.Profile, e.Digest = path, m.Profile.Name, m.Profile.SHA256
+		e.StandIns = m.StandIns
 		if i := slices.IndexFunc(m.Images, func(d manifest.DiskImage) bool { return d.File == filepath.Base(image) }); i >= 0 {
 			e.SHA256 = m.Images[i].SHA256
 		}
@@ -55,6 +57,12 @@ func expect(image string, profile *profiles.Profile) (expectation, error) {
 	if profile != nil {
 		e.Source, e.Profile, e.Digest = "profile "+profile.Name, profile.Name, profile.Hash()
 		e.Kubernetes = profile.Components[kubernetesComponent].Version
+		// The image's own manifest may know of more.
+		for _, s := range profile.StandIns {
+			if !slices.Contains(e.StandIns, s) {
+				e.StandIns = append(e.StandIns, s)
+			}
+		}
 	}
 	return e, nil
 }

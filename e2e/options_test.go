@@ -4,9 +4,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
@@ -53,7 +56,7 @@ func TestExpect(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := expect(image, nil); err != nil || got != (expectation{}) {
+	if got, err := expect(image, nil); err != nil || !reflect.DeepEqual(got, expectation{}) {
 		t.Errorf("without a manifest: %+v, %v", got, err)
 	}
 	write(`{"schema":"nodeimage.dev/manifest/v1","profile":{"name":"debian-13","sha256":"def"},
@@ -61,12 +64,24 @@ func TestExpect(t *testing.T) {
 		"components":[{"name":"containerd","version":"2.3.7"},{"name":"kubernetes","version":"1.37.2"}]}`)
 	got, err := expect(image, nil)
 	want := expectation{Profile: "debian-13", Digest: "def", Kubernetes: "1.37.2", SHA256: "abc", Source: manifestPath(image)}
-	if err != nil || got != want {
-		t.Errorf("got %+v, %v", got, err)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	profile := &profiles.Profile{Name: "other", Components: map[string]profiles.Component{"kubernetes": {Version: "1.36.1"}}}
 	if got, err := expect(image, profile); err != nil || got.Kubernetes != "1.36.1" || got.SHA256 != "abc" || got.Profile != "other" || got.Digest != profile.Hash() {
 		t.Errorf("with a profile: %+v, %v", got, err)
+	}
+	// What it was made from goes into the summary, from either.
+	write(`{"schema":"nodeimage.dev/manifest/v1","standIns":["Ubuntu's archive"]}`)
+	profile.StandIns = []string{"Ubuntu's archive", "upstream's releases"}
+	if got, err := expect(image, nil); err != nil || len(got.StandIns) != 1 {
+		t.Errorf("stand-ins of the manifest: %+v, %v", got, err)
+	}
+	if got, err := expect(image, profile); err != nil || len(got.StandIns) != 2 {
+		t.Errorf("stand-ins of both: %+v, %v", got, err)
+	}
+	if got := (Result{StandIns: profile.StandIns}).Headline(); !strings.Contains(got, "NOT ON THE REAL THING: stand-ins for Ubuntu's archive, upstream's releases") {
+		t.Errorf("headline: %s", got)
 	}
 	for _, bad := range []string{"{", `{"schema":"nodeimage.dev/manifest/v9"}`} {
 		write(bad)

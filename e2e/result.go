@@ -47,7 +47,8 @@ type Result struct {
 	ProfileSHA256 string `json:"profileSHA256,omitempty"`
 	Tool          string `json:"tool"` // version of this program
 	// StandIns names what was not the real thing in this run, such as the
-	// machine; empty when the image itself was booted.
+	// machine, or what the image was made from; empty when the image itself was
+	// booted and made from what its profile is named after.
 	StandIns    []string  `json:"standIns"`
 	LabelFilter string    `json:"labelFilter,omitempty"`
 	Soak        string    `json:"soak"`
@@ -208,6 +209,9 @@ func (r Result) Headline() string {
 	}
 	if r.Reason != "" {
 		text += "; " + r.Reason
+	}
+	if len(r.StandIns) > 0 {
+		text += "; NOT ON THE REAL THING: stand-ins for " + strings.Join(r.StandIns, ", ")
 	}
 	return text
 }

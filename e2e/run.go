@@ -80,7 +80,7 @@ func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Re
 	runCtx, cancel := context.WithCancel(ctx)
 	s := newSuite(runCtx, o, expected)
 	result = Result{Schema: SummarySchema, Image: o.Image, Profile: expected.Profile, ProfileSHA256: expected.Digest,
-		Tool: version.String(), StandIns: standIns, LabelFilter: o.LabelFilter,
+		Tool: version.String(), StandIns: append(standIns, expected.StandIns...), LabelFilter: o.LabelFilter,
 		Soak: o.Soak.String(), Started: time.Now().UTC()}
 	defer func() {
 		cancel()

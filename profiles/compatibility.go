@@ -33,6 +33,8 @@ type Compatibility struct {
 	Kubernetes map[string]KubernetesBranch `yaml:"kubernetes" json:"kubernetes"`
 	Containerd map[string]ContainerdBranch `yaml:"containerd" json:"containerd"`
 	Runc       map[string]RuncBranch       `yaml:"runc" json:"runc"`
+	Systems    map[string]System           `yaml:"systems" json:"systems"` // by ID-VERSION_ID of os-release
+	Faults     map[string]SystemFault      `yaml:"faults" json:"faults"`   // by the ID of the check that finds it in an image
 }
 
 // Reference is where something was read, and when.
@@ -153,6 +155,7 @@ func (v *validator) compatibility(c *Compatibility) {
 		v.references(at, b.Sources)
 		v.oneOf(at+".support", b.Support, []string{"full", "security", "severe", "none"})
 	}
+	v.systems(c)
 }
 
 func (v *validator) sources(refs map[string]Reference) {

@@ -97,6 +97,10 @@ containerd:
   "2.4": {configVersion: 4, runc: "1.5", endOfLife: 2028-04-30, sources: [notes]}
 runc:
   "1.5": {support: full, sources: [notes]}
+systems:
+  debian-13: {codename: trixie, kernels: {linux-image-amd64: "6.12"}, labelledRunc: [/usr/sbin/runc], sources: [notes]}
+faults:
+  some-fault: {program: runc, title: it breaks, fixed: [1.4.1, 1.5.2], kernelFrom: "6.17", sources: [notes]}
 `
 
 func TestRefusedPair(t *testing.T) {
@@ -131,6 +135,11 @@ profiles/compatibility.yaml:18:3: runc["1.5.2"]: found "1.5.2", expected a major
 		{"kubeadm of another minor", "from: 1.37.0", "from: 1.36.0", `10:16: kubernetes["1.37"].kubeadm[0].from: found "1.36.0", expected a version of 1.37, in ascending order`},
 		{"tag without v", "v1.14.6", "1.14.6", `10:48: kubernetes["1.37"].kubeadm[0].coredns: found "1.14.6", expected a CoreDNS image tag`},
 		{"configuration version", "\"2.4\": {configVersion: 4", "\"2.4\": {configVersion: 5", `16:26: containerd["2.4"].configVersion: found 5, expected 2, 3 or 4`},
+		{"system that is none", "debian-13:", "gentoo-13:", `20:3: systems.gentoo-13: found "gentoo-13", expected ID and VERSION_ID of os-release, such as ubuntu-24.04`},
+		{"kernel that is none", "\"6.12\"", "stable", `20:62: systems.debian-13.kernels.linux-image-amd64: found "stable", expected a kernel version such as "6.8"`},
+		{"runc that is no path", "[/usr/sbin/runc]", "[runc]", `20:86: systems.debian-13.labelledRunc[0]: found "runc", expected the absolute path of a runc that AppArmor labels, without ., .. or a slash at the end`},
+		{"fault of another program", "program: runc", "program: kubelet", `22:25: faults.some-fault.program: found "kubelet", expected one of containerd, runc`},
+		{"fixes out of order", "[1.4.1, 1.5.2]", "[1.5.2, 1.4.1]", `22:56: faults.some-fault.fixed: found 1.5.2, 1.4.1, expected them in ascending order`},
 		{"day that is none", "2027-10-28", "next year", `7:16: kubernetes["1.37"].endOfLife: found "next year", expected a day such as 2026-11-23`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -232,9 +232,18 @@ func clip(s string) string {
 	return string(r[:most]) + "…"
 }
 
+// otherSource tells whether both are components, and over comes from another
+// source than base. Nothing else in a profile has a key of that name.
+func otherSource(base, over *node) bool {
+	was, is := scalar(base.value("source")), scalar(over.value("source"))
+	return was != "" && is != "" && was != is
+}
+
 // merge lays over on top of base: mappings key by key, anything else replaces.
+// So does a component that comes from another source: what the base says about
+// it is of no use to that source.
 func merge(base, over *node) *node {
-	if base == nil || over == nil || base.kind != yaml.MappingNode || over.kind != yaml.MappingNode {
+	if base == nil || over == nil || base.kind != yaml.MappingNode || over.kind != yaml.MappingNode || otherSource(base, over) {
 		if over == nil {
 			return base
 		}

@@ -65,6 +65,37 @@ func (p *Profile) canonical() []byte {
 	return out
 }
 
+const snapshotPlaceholder = "{snapshot}"
+
+// Effective returns the sources that packages are fetched from: of the living
+// archive, or of its snapshot. Each names the keyring that it is verified with.
+func (a Archive) Effective() []ArchiveSource {
+	sources := slices.Clone(a.Sources)
+	for i := range sources {
+		s := &sources[i]
+		if a.Snapshot != "" {
+			s.URI = strings.Replace(s.SnapshotURI, snapshotPlaceholder, a.Snapshot, 1)
+		}
+		s.SnapshotURI = ""
+		if s.Keyring == "" {
+			s.Keyring = a.Keyring
+		}
+	}
+	return sources
+}
+
+// Keyrings returns the keyrings on the build host that packages are verified
+// with, each once.
+func (a Archive) Keyrings() []string {
+	list := []string{a.Keyring}
+	for _, s := range a.Sources {
+		if s.Keyring != "" && !slices.Contains(list, s.Keyring) {
+			list = append(list, s.Keyring)
+		}
+	}
+	return list
+}
+
 // PackageList returns the distribution packages to install into the image's
 // root: all groups, the kernel, and those of deb components, except
 // kube-proxy-base, which goes into a container image. Sorted, each once.
@@ -83,6 +114,23 @@ func (p *Profile) PackageList() []string {
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
+}
+
+// PackagePins returns the version that a package of a deb component must have,
+// by the package's name: the first package of the component has the component's
+// version. Where two components come in one package, as containerd and runc in
+// Docker's containerd.io, that of the first is the package's, and the other's is
+// its program's.
+func (p *Profile) PackagePins() map[string]string {
+	pins := map[string]string{}
+	for _, rule := range componentRules() {
+		c := p.Components[rule.name]
+		if c.Source != SourceDeb || !rule.versioned || len(c.Packages) == 0 || pins[c.Packages[0]] != "" {
+			continue
+		}
+		pins[c.Packages[0]] = c.Version
+	}
+	return pins
 }
 
 // KubeadmImages returns the names that `kubeadm config images list` prints

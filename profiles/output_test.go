@@ -17,25 +17,26 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func TestEffectiveDebian13(t *testing.T) {
+func TestEffectiveProfiles(t *testing.T) {
 	t.Parallel()
-	p := load(t, "debian-13")
-	got, err := p.YAML()
-	if err != nil {
-		t.Fatal(err)
-	}
-	const golden = "testdata/debian-13.golden.yaml"
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
+	for _, name := range Names() {
+		got, err := load(t, name).YAML()
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("effective debian-13 (-golden +got; go test ./profiles -update writes it anew):\n%s", diff)
+		golden := "testdata/" + name + ".golden.yaml"
+		if *update {
+			if err := os.WriteFile(golden, got, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("effective %s (-golden +got; go test ./profiles -update writes it anew):\n%s", name, diff)
+		}
 	}
 }
 

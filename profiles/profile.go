@@ -10,6 +10,7 @@
 package profiles
 
 //go:generate go run ../internal/gen/profileref -o ../docs/profile-reference.md profile.go
+//go:generate go run ../internal/gen/profiletable ../README.md
 
 // APIVersion and Kind are the only ones this release reads.
 const (
@@ -61,6 +62,10 @@ type Profile struct {
 	Components map[string]Component `yaml:"components" json:"components"`
 	// The finished disk. Required.
 	Disk Disk `yaml:"disk" json:"disk"`
+	// What the image is made from that is not the real thing, each in a few
+	// words: `Ubuntu's archive`. The manifest and every report of the suite
+	// repeat it, and no gate lets such an image through. Optional.
+	StandIns []string `yaml:"standIns,omitempty" json:"standIns,omitempty"`
 }
 
 // OS identifies the distribution as /etc/os-release of the image will.
@@ -78,8 +83,12 @@ type OS struct {
 // Archive is where packages come from.
 type Archive struct {
 	// Absolute path, on the build host, of the keyring that every source's
-	// Release file must be signed by. Required.
+	// Release file must be signed by, unless the source names its own. Required.
 	Keyring string `yaml:"keyring" json:"keyring"`
+	// Build from the archive as it was at this moment, such as
+	// `20261101T000000Z`. Every source then needs its `snapshotURI`. The image's
+	// own sources.list stays that of the living archive. Optional.
+	Snapshot string `yaml:"snapshot,omitempty" json:"snapshot,omitempty"`
 	// At least one source. Together they are also the image's own
 	// sources.list. Required.
 	Sources []ArchiveSource `yaml:"sources" json:"sources"`
@@ -93,6 +102,11 @@ type ArchiveSource struct {
 	Suites []string `yaml:"suites" json:"suites"`
 	// Archive components, such as `main`. At least one. Required.
 	Components []string `yaml:"components" json:"components"`
+	// Absolute path, on the build host, of this source's own keyring, which is
+	// copied into the image. Optional.
+	Keyring string `yaml:"keyring,omitempty" json:"keyring,omitempty"`
+	// Where the source's past states are, with `{snapshot}` for the moment. Optional.
+	SnapshotURI string `yaml:"snapshotURI,omitempty" json:"snapshotURI,omitempty"`
 }
 
 // Packages lists the distribution packages beside the essential set.

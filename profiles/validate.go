@@ -18,6 +18,7 @@ var (
 	osVersion    = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
 	suiteName    = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*(/[a-z0-9._-]+)*$`)
 	areaName     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(/[a-z0-9-]+)*$`)
+	snapshotTime = regexp.MustCompile(`^20[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]Z$`)
 	packageName  = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
 	kernelArg    = regexp.MustCompile("^[^\\s\"'`$\\\\]+$")
 	moduleName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
@@ -31,6 +32,7 @@ var (
 	handlerType  = regexp.MustCompile(`^io\.containerd\.[a-z0-9-]+\.v[0-9]+$`)
 	noFile       = regexp.MustCompile(`^([1-9][0-9]*|infinity)(?::([1-9][0-9]*|infinity))?$`)
 	repository   = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
+	standIn      = regexp.MustCompile(`^[^\x00-\x1f\x7f]{1,200}$`)
 	rootLabel    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 	variants     = []string{"essential", "apt", "required", "minbase", "buildd", "important", "standard"}
 	architecture = []string{"amd64", "arm64"}
@@ -204,7 +206,9 @@ func (v *validator) profile(p *Profile) {
 	v.runtime(p.Runtime)
 	v.kubernetes(p)
 	v.components(p)
+	v.system(p)
 	v.disk(p.Disk)
+	v.list("standIns", p.StandIns, func(at, text string) { v.match(at, text, standIn, "a few words on one line") })
 }
 
 func (v *validator) archive(a Archive) {
@@ -217,6 +221,26 @@ func (v *validator) archive(a Archive) {
 		v.patternList(at+".suites", s.Suites, suiteName, "the name of a suite, such as trixie-updates")
 		v.filled(at+".components", len(s.Components), "archive component, such as main")
 		v.patternList(at+".components", s.Components, areaName, "the name of an archive component, such as main")
+		if s.Keyring != "" {
+			v.absolute(at+".keyring", s.Keyring, "a keyring file on the build host")
+		}
+		v.snapshotURI(at, a.Snapshot, s.SnapshotURI)
+	}
+	if a.Snapshot != "" {
+		v.match("archive.snapshot", a.Snapshot, snapshotTime, "a moment in UTC, such as 20261101T000000Z")
+	}
+}
+
+// snapshotURI wants one where it is needed, with a place for the moment.
+func (v *validator) snapshotURI(at, snapshot, uri string) {
+	switch {
+	case uri == "" && snapshot == "":
+	case uri == "":
+		v.report(at+".snapshotURI", "missing: expected where this source's past states are, since archive.snapshot asks for one")
+	case strings.Count(uri, snapshotPlaceholder) != 1:
+		v.report(at+".snapshotURI", "found %s, expected a URI with %s in it", quote(uri), snapshotPlaceholder)
+	default:
+		v.uri(at+".snapshotURI", strings.Replace(uri, snapshotPlaceholder, "20261101T000000Z", 1), "http", "https", "file")
 	}
 }
 

@@ -34,7 +34,18 @@ func debian13(t *testing.T) *profiles.Profile {
 
 func TestGoldenPlans(t *testing.T) {
 	t.Parallel()
-	made, err := Plans(debian13(t), nil)
+	for _, name := range []string{"debian-13", "ubuntu-24.04"} {
+		goldenPlans(t, name)
+	}
+}
+
+func goldenPlans(t *testing.T, profile string) {
+	t.Helper()
+	p, err := profiles.Load(profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := Plans(p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +57,7 @@ func TestGoldenPlans(t *testing.T) {
 		if err := made[i].WriteText(&got); err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join("testdata", "debian-13."+name+".txt")
+		path := filepath.Join("testdata", profile+"."+name+".txt")
 		if *update {
 			if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
 				t.Fatal(err)

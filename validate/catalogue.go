@@ -35,6 +35,7 @@ func Catalogue() []Check {
 		apparmorExecSignalDenied(),
 		apparmorRuncProfileDisabled(),
 		apparmorNotUsed(),
+		apparmorUsernsUnrestricted(),
 		containerdAppArmorDisabled(),
 
 		kubeletContainerdIncompatible(),

@@ -40,6 +40,7 @@ func fixtures() map[string][]fixture {
 		"apparmor-exec-signal-denied":        apparmorExecSignalDeniedFixtures(),
 		"apparmor-runc-profile-disabled":     apparmorRuncProfileDisabledFixtures(),
 		"apparmor-not-used":                  apparmorNotUsedFixtures(),
+		"apparmor-userns-unrestricted":       apparmorUsernsUnrestrictedFixtures(),
 		"containerd-apparmor-disabled":       containerdAppArmorDisabledFixtures(),
 		"kubelet-containerd-incompatible":    kubeletContainerdIncompatibleFixtures(),
 		"runc-bpf-corruption":                runcBPFCorruptionFixtures(),

@@ -3,6 +3,10 @@ package validate
 import (
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
 
 func TestRulesLoad(t *testing.T) {
@@ -42,6 +46,24 @@ func TestRulesLoad(t *testing.T) {
 		if !cited[id] {
 			t.Errorf("sources.%s: nothing cites it", id)
 		}
+	}
+}
+
+// What a profile is refused for and what is found in an image are one rule.
+func TestProfilesKnowTheSameFaults(t *testing.T) {
+	t.Parallel()
+	r, err := LoadRules()
+	must(t, err)
+	table, err := profiles.LoadCompatibility()
+	must(t, err)
+	for id, f := range table.Faults {
+		got := FaultRule{Program: f.Program, Fixed: f.Fixed, Kernel: KernelRange{From: f.From, Before: f.Before}, Sources: f.Sources}
+		if diff := cmp.Diff(r.Faults[id], got); diff != "" {
+			t.Errorf("faults.%s of profiles/compatibility.yaml (-rules.yaml +compatibility.yaml):\n%s", id, diff)
+		}
+	}
+	if len(table.Faults) == 0 {
+		t.Error("profiles are refused for no fault")
 	}
 }
 

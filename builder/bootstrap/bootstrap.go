@@ -54,35 +54,32 @@ type Maker struct {
 // and a full disk are infrastructure failures; a package or suite that does not exist, and a signature that the
 // keyring does not know, are bad input.
 func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
-	keyring, err := os.ReadFile(p.Archive.Keyring)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Base{}, exitcode.BadInput(fmt.Errorf("archive.keyring %s is not on this host: install the package %s-archive-keyring, or name another file", p.Archive.Keyring, p.OS.Distribution))
-	} else if err != nil {
-		return Base{}, exitcode.BadInput(fmt.Errorf("archive.keyring: %w", err))
+	keyrings, err := readKeyrings(p)
+	if err != nil {
+		return Base{}, exitcode.BadInput(err)
 	}
 	version, err := m.Host.Run(ctx, run.Cmd{Argv: []string{"mmdebstrap", "--version"}})
 	if err != nil {
 		return Base{}, err
 	}
-	sum := sha256.Sum256(keyring)
 	var base Base
 	err = m.retry(ctx, func() (err error) {
-		base, err = m.make(ctx, p, strings.TrimSpace(version.Stdout), hex.EncodeToString(sum[:]))
+		base, err = m.make(ctx, p, strings.TrimSpace(version.Stdout), keyrings)
 		return err
 	})
 	return base, err
 }
 
-// make is one attempt, with the mmdebstrap of that version and the keyring of
-// that sum. It starts from what the archive is now: a mirror that was updated in
+// make is one attempt, with the mmdebstrap of that version and keyrings of
+// those sums. It starts from what the archive is now: a mirror that was updated in
 // the middle of the attempt before has other packages.
-func (m Maker) make(ctx context.Context, p *profiles.Profile, version, keyring string) (Base, error) {
+func (m Maker) make(ctx context.Context, p *profiles.Profile, version string, keyrings []string) (Base, error) {
 	releases, err := FetchReleases(ctx, p.Archive)
 	if err != nil {
 		return Base{}, err
 	}
 	// The arguments stand for what this release of the project does with them.
-	key, err := store.Key("bootstrap", version, releases, p.Archive.Sources, keyring, Argv(p, "", "", ""), environment(""))
+	key, err := store.Key("bootstrap", version, releases, p.Archive.Effective(), keyrings, Argv(p, "", "", ""), environment(""))
 	if err != nil {
 		return Base{}, err
 	}
@@ -104,6 +101,35 @@ func (m Maker) make(ctx context.Context, p *profiles.Profile, version, keyring s
 	return base, nil
 }
 
+// readKeyrings returns the sha256 of each keyring of the archive, and says of
+// all that are not there where they come from.
+func readKeyrings(p *profiles.Profile) ([]string, error) {
+	var sums []string
+	var errs []error
+	for _, name := range p.Archive.Keyrings() {
+		data, err := os.ReadFile(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && name == p.Archive.Keyring:
+			errs = append(errs, fmt.Errorf("archive.keyring %s is not on this host: %s, or name another file", name, keyringRemedy(p.OS.Distribution)))
+		case errors.Is(err, fs.ErrNotExist):
+			errs = append(errs, fmt.Errorf("keyring %s of a source of the archive is not on this host: put the key there that its publisher names", name))
+		case err != nil:
+			errs = append(errs, fmt.Errorf("archive.keyring: %w", err))
+		}
+		sum := sha256.Sum256(data)
+		sums = append(sums, hex.EncodeToString(sum[:]))
+	}
+	return sums, errors.Join(errs...)
+}
+
+// keyringRemedy says which package has a distribution's keyring.
+func keyringRemedy(distribution string) string {
+	if distribution == "ubuntu" {
+		return "install the package ubuntu-keyring (Ubuntu, and Debian 13 or later)"
+	}
+	return "install the package " + distribution + "-archive-keyring"
+}
+
 // fill makes the tar and the record in dir.
 func (m Maker) fill(ctx context.Context, p *profiles.Profile, releases []Release, dir string) (err error) {
 	// What mmdebstrap leaves when it is killed lies in the scratch directory.
@@ -113,7 +139,7 @@ func (m Maker) fill(ctx context.Context, p *profiles.Profile, releases []Release
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	sources := filepath.Join(scratch, "nodeimage.sources")
-	if err := os.WriteFile(sources, []byte(Sources(p.Archive, p.Archive.Keyring)), 0o644); err != nil {
+	if err := os.WriteFile(sources, []byte(Sources(p.Archive.Effective(), p.Archive.Snapshot != "")), 0o644); err != nil {
 		return err
 	}
 	tmp := filepath.Join(scratch, "tmp")

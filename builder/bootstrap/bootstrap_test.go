@@ -359,8 +359,52 @@ func TestArgv(t *testing.T) {
 		t.Errorf("command line (-want +got):\n%s", diff)
 	}
 	wantSources := "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: /k.gpg\n"
-	if diff := cmp.Diff(wantSources, Sources(p.Archive, "/k.gpg")); diff != "" {
+	p.Archive.Keyring = "/k.gpg"
+	if diff := cmp.Diff(wantSources, Sources(p.Archive.Effective(), false)); diff != "" {
 		t.Errorf("sources (-want +got):\n%s", diff)
+	}
+}
+
+// What only some profiles ask for: an exact package, a merged /usr, a past
+// state of the archive, a second publisher.
+func TestArgvOfOtherProfiles(t *testing.T) {
+	t.Parallel()
+	p := profile(t, "http://archive.ubuntu.com/ubuntu")
+	p.Packages.Include["a"] = append(p.Packages.Include["a"], "usr-is-merged")
+	p.Components = map[string]profiles.Component{
+		"containerd": {Source: profiles.SourceDeb, Version: "2.3.6-1", Packages: []string{"containerd.io", "pigz"}},
+		"runc":       {Source: profiles.SourceDeb, Version: "1.5.1", Packages: []string{"containerd.io"}},
+	}
+	got := strings.Join(Argv(p, "s", "o", "/s"), "\n")
+	for _, want := range []string{"--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr\n", "--include=apparmor,containerd.io=2.3.6-1,linux-image-amd64,pigz,systemd,usr-is-merged\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
+	}
+	p.Archive.Snapshot = "20261101T000000Z"
+	p.Archive.Sources[0].SnapshotURI = "https://snapshot.ubuntu.com/ubuntu/{snapshot}"
+	p.Archive.Sources = append(p.Archive.Sources, profiles.ArchiveSource{
+		URI: "https://download.docker.com/linux/ubuntu", SnapshotURI: "http://mirror.example/{snapshot}", Suites: []string{"noble"}, Components: []string{"stable"}, Keyring: "/d.asc"})
+	want := "Types: deb\nURIs: https://snapshot.ubuntu.com/ubuntu/20261101T000000Z\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: " + p.Archive.Keyring + "\nCheck-Valid-Until: no\n\n" +
+		"Types: deb\nURIs: http://mirror.example/20261101T000000Z\nSuites: noble\nComponents: stable\nSigned-By: /d.asc\nCheck-Valid-Until: no\n"
+	if diff := cmp.Diff(want, Sources(p.Archive.Effective(), true)); diff != "" {
+		t.Errorf("sources (-want +got):\n%s", diff)
+	}
+}
+
+func TestMissingKeyrings(t *testing.T) {
+	t.Parallel()
+	p := profile(t, "http://archive.ubuntu.com/ubuntu")
+	p.OS.Distribution, p.Archive.Keyring = "ubuntu", "/no/such/ubuntu.gpg"
+	p.Archive.Sources[0].Keyring = "/no/such/docker.asc"
+	_, err := Maker{Host: runtest.New(t)}.Make(t.Context(), p) // which expects no command
+	if exitcode.Of(err) != exitcode.Usage {
+		t.Fatalf("%v, expected bad input before anything is run", err)
+	}
+	for _, want := range []string{"archive.keyring /no/such/ubuntu.gpg is not on this host: install the package ubuntu-keyring", "keyring /no/such/docker.asc of a source"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in: %v", want, err)
+		}
 	}
 }
 

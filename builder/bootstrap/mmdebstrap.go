@@ -28,6 +28,12 @@ var excluded = [...]string{
 	"path-exclude=/usr/share/lintian/*", "path-exclude=/usr/share/doc-base/*",
 }
 
+// mergedUsr makes /bin, /lib and /sbin links into /usr before any package is
+// unpacked. Releases whose base-files has no such links yet need it: their
+// other way is the package usrmerge, which brings Perl. A profile asks for it
+// by naming the package usr-is-merged.
+const mergedUsr = "/usr/share/mmdebstrap/hooks/merged-usr"
+
 // leftovers removes what mmdebstrap copies from this host, and links to a
 // previous kernel that there never was. $1 is the root.
 const leftovers = `for f in resolv.conf hostname; do [ -L "$1/etc/$f" ] || rm -f "$1/etc/$f"; done; ` +
@@ -54,7 +60,17 @@ func Argv(p *profiles.Profile, sources, out, scratch string) []string {
 	for _, opt := range excluded {
 		argv = append(argv, "--dpkgopt="+opt)
 	}
-	if list := p.PackageList(); len(list) > 0 {
+	list := p.PackageList()
+	if slices.Contains(list, "usr-is-merged") {
+		argv = append(argv, "--hook-dir="+mergedUsr)
+	}
+	pins := p.PackagePins()
+	for i, name := range list {
+		if version := pins[name]; version != "" {
+			list[i] = name + "=" + version
+		}
+	}
+	if len(list) > 0 {
 		argv = append(argv, "--include="+strings.Join(list, ","))
 	}
 	return append(argv,
@@ -101,15 +117,19 @@ func environment(tmp string) []string {
 	return []string{"TMPDIR=" + tmp, "INITRD=No", "DEBIAN_FRONTEND=noninteractive"}
 }
 
-// Sources renders the archive as deb822 stanzas. Without a keyring, apt uses
-// those of the system that reads the file.
-func Sources(archive profiles.Archive, keyring string) string {
+// Sources renders sources as deb822 stanzas. For one without a keyring, apt
+// uses those of the system that reads the file. Snapshots are out of date by
+// nature, and say so in Valid-Until.
+func Sources(sources []profiles.ArchiveSource, snapshots bool) string {
 	var stanzas []string
-	for _, s := range archive.Sources {
+	for _, s := range sources {
 		stanza := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\n",
 			s.URI, strings.Join(s.Suites, " "), strings.Join(s.Components, " "))
-		if keyring != "" {
-			stanza += "Signed-By: " + keyring + "\n"
+		if s.Keyring != "" {
+			stanza += "Signed-By: " + s.Keyring + "\n"
+		}
+		if snapshots {
+			stanza += "Check-Valid-Until: no\n"
 		}
 		stanzas = append(stanzas, stanza)
 	}
@@ -132,8 +152,9 @@ func explain(err error, archive profiles.Archive) error {
 		}
 		return false
 	}
-	mirrors := make([]string, len(archive.Sources))
-	for i, s := range archive.Sources {
+	sources := archive.Effective()
+	mirrors := make([]string, len(sources))
+	for i, s := range sources {
 		mirrors[i] = s.URI
 	}
 	mirror := strings.Join(mirrors, ", ")
@@ -142,7 +163,7 @@ func explain(err error, archive profiles.Archive) error {
 		return exitcode.Transient(fmt.Errorf("the disk is full: no space left on device while bootstrapping (%s)", evidence(said, "space")))
 	case has("no_pubkey", "badsig", "expkeysig", "revkeysig", "is not signed", "signatures were invalid", "couldn't be verified", "not live until", "missing key"):
 		return exitcode.BadInput(fmt.Errorf("the archive %s is not signed by a key of %s: %s: check archive.keyring of the profile, and whether the mirror can be trusted",
-			mirror, archive.Keyring, evidence(said, "no_pubkey", "sig", "signed", "verified", "key")))
+			mirror, strings.Join(archive.Keyrings(), ", "), evidence(said, "no_pubkey", "sig", "signed", "verified", "key")))
 	case has("release file for", "is expired"):
 		return exitcode.Transient(fmt.Errorf("the archive %s is out of date: %s: use a mirror that is kept up to date, and check this host's clock",
 			mirror, evidence(said, "release file for", "is expired")))

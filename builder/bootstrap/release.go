@@ -42,7 +42,7 @@ func FetchReleases(ctx context.Context, archive profiles.Archive) ([]Release, er
 	defer client.CloseIdleConnections()
 	var releases []Release
 	var errs []error
-	for _, source := range archive.Sources {
+	for _, source := range archive.Effective() {
 		for _, suite := range source.Suites {
 			r := Release{URI: source.URI, Suite: suite}
 			sum, err := digest(ctx, client, r)

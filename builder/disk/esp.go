@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/rooted"
@@ -25,9 +26,8 @@ type espFile struct {
 // espFiles lists what UEFI firmware needs to boot a disk it has never seen: the
 // signed shim under the removable-media name, and what the shim starts. GRUB's
 // signed image looks for its configuration in /EFI/<vendor>.
-func espFiles(fw Firmware, distribution string, l Layout) []espFile {
+func espFiles(fw Firmware, vendor string, l Layout) []espFile {
 	s := fw.Suffix
-	signed := map[string]string{"x64": "x86_64", "aa64": "arm64"}[s]
 	deb := map[string]string{"x64": "amd64", "aa64": "arm64"}[s]
 	return []espFile{
 		{
@@ -36,17 +36,35 @@ func espFiles(fw Firmware, distribution string, l Layout) []espFile {
 		},
 		{
 			name: "EFI/BOOT/grub" + s + ".efi", pkg: "grub-efi-" + deb + "-signed",
-			from: []string{"/usr/lib/grub/" + signed + "-efi-signed/grub" + s + ".efi.signed"},
+			from: grubImage(fw),
 		},
 		{
 			name: "EFI/BOOT/mm" + s + ".efi", pkg: "shim-signed",
 			from: []string{"/usr/lib/shim/mm" + s + ".efi.signed", "/usr/lib/shim/mm" + s + ".efi"},
 		},
 		{
-			name:    "EFI/" + distribution + "/grub.cfg",
+			name:    "EFI/" + vendor + "/grub.cfg",
 			content: searchConfig(l.RootUUID) + "configfile $prefix/grub.cfg\n",
 		},
 	}
+}
+
+// grubImage is where the package of signed GRUB has its image.
+func grubImage(fw Firmware) []string {
+	target := map[string]string{"x64": "x86_64", "aa64": "arm64"}[fw.Suffix]
+	return []string{"/usr/lib/grub/" + target + "-efi-signed/grub" + fw.Suffix + ".efi.signed"}
+}
+
+var grubPrefix = regexp.MustCompile(`\x00/EFI/([A-Za-z0-9._-]{1,32})\x00`)
+
+// grubVendor is the directory below /EFI that a signed GRUB looks into: it is
+// built into the image, so a derivative that ships another's GRUB has the
+// other's. Without one it is the distribution's name.
+func grubVendor(image []byte, distribution string) string {
+	if found := grubPrefix.FindSubmatch(image); found != nil {
+		return string(found[1])
+	}
+	return distribution
 }
 
 // makeESP makes the FAT file system image in the directory scratch and returns
@@ -54,7 +72,11 @@ func espFiles(fw Firmware, distribution string, l Layout) []espFile {
 func makeESP(ctx context.Context, host run.Runner, root *rooted.Dir, fw Firmware, distribution string, l Layout, scratch string) (string, error) {
 	tree := filepath.Join(scratch, "esp")
 	var missing []error
-	for _, f := range espFiles(fw, distribution, l) {
+	vendor := distribution
+	if grub, err := readFirst(root, grubImage(fw)); err == nil {
+		vendor = grubVendor(grub, distribution)
+	}
+	for _, f := range espFiles(fw, vendor, l) {
 		data := []byte(f.content)
 		if f.from != nil {
 			var err error

@@ -144,7 +144,7 @@ a good image is called bad; 2 bad input; 75 there is no verdict.`,
 	cmd.Flags().BoolVar(&r.all, "all", false, "run all faults that the stage is declared for")
 	cmd.Flags().Var(stage, "stage", "where to judge")
 	cmd.Flags().StringVar(&r.image, "image", "", "the good image (qcow2 or raw; at the stage validate anything that can be validated)")
-	cmd.Flags().StringVar(&r.profile, "profile", profiles.Names()[0], "profile the image was made from: its components are what faults swap")
+	cmd.Flags().StringVar(&r.profile, "profile", "debian-13", "profile the image was made from: its components are what faults swap")
 	cmd.Flags().StringVarP(&r.output, "output", "o", "", "directory for faults.json, faults.md and the evidence (needed for the stage e2e)")
 	cmd.Flags().BoolVar(&r.witness, "witness", false, "at the stage e2e, let a proven fault go on and show itself")
 	cmd.Flags().Var(accel, "accel", "accelerator for the stage e2e")

@@ -159,7 +159,7 @@ func (b *bench) write(path string) error {
 // floor is what anybody gets without this project.
 func floor(ctx context.Context, p *profiles.Profile, dir string) (int64, error) {
 	sources := filepath.Join(dir, "floor.sources")
-	if err := os.WriteFile(sources, []byte(bootstrap.Sources(p.Archive, p.Archive.Keyring)), 0o644); err != nil {
+	if err := os.WriteFile(sources, []byte(bootstrap.Sources(p.Archive.Effective(), p.Archive.Snapshot != "")), 0o644); err != nil {
 		return 0, err
 	}
 	return command(ctx, "mmdebstrap", "--quiet", "--variant="+p.Packages.Variant, "--architectures="+p.OS.Arch,

@@ -137,9 +137,13 @@ func writeAptConfig(work string, p *profiles.Profile) (string, error) {
 		fmt.Fprintf(&config, "%s %q;\n", setting[0], setting[1])
 	}
 	var sources strings.Builder
-	for _, s := range p.Archive.Sources {
-		fmt.Fprintf(&sources, "Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\nArchitectures: %s\nSigned-By: %s\n\n",
-			s.URI, strings.Join(s.Suites, " "), strings.Join(s.Components, " "), p.OS.Arch, p.Archive.Keyring)
+	for _, s := range p.Archive.Effective() {
+		fmt.Fprintf(&sources, "Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\nArchitectures: %s\nSigned-By: %s\n",
+			s.URI, strings.Join(s.Suites, " "), strings.Join(s.Components, " "), p.OS.Arch, s.Keyring)
+		if p.Archive.Snapshot != "" {
+			sources.WriteString("Check-Valid-Until: no\n")
+		}
+		sources.WriteString("\n")
 	}
 	path := filepath.Join(work, "apt.conf")
 	return path, errors.Join(

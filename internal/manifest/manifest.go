@@ -19,8 +19,11 @@ type Manifest struct {
 	Profile Profile `json:"profile"`
 	// Inputs is a digest over everything the build was made from; the same
 	// inputs need no new build.
-	Inputs     string      `json:"inputs"`
-	Tool       Tool        `json:"tool"`
+	Inputs string `json:"inputs"`
+	Tool   Tool   `json:"tool"`
+	// StandIns is what the image was made from that is not the real thing, as
+	// its profile says.
+	StandIns   []string    `json:"standIns,omitempty"`
 	Images     []DiskImage `json:"images"`
 	Components []Component `json:"components"`
 	Packages   []Package   `json:"packages"`

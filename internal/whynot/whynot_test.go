@@ -46,7 +46,7 @@ func TestRules(t *testing.T) {
 			"careful apparmor-unix-sockets-denied on kernels from 6.17 on",
 			"careful containerd-vulnerable take 1.7.33 or later",
 			"careful runc-older-than-tested tested with runc 1.1",
-			"unknown profile no built-in profile is for ubuntu-24.04",
+			"fine profile the profile ubuntu-24.04 is for ubuntu-24.04",
 		}, exitcode.OK, []string{"runc-vulnerable", "runc-bpf-corruption"}},
 		"what a profile has": {Question{Kubernetes: "1.37.2", Containerd: "2.3.7", Runc: "1.5.2", Kernel: "6.12", OS: "debian-13"}, []string{
 			"fine kubelet-containerd-incompatible in containerd's own table, from 2.3.0 on",

@@ -39,6 +39,18 @@ func usesNetworkd(p *profiles.Profile) bool {
 	return slices.Contains(p.Host.EnableUnits, "systemd-networkd.service")
 }
 
+// renderer is what cloud-init writes a network configuration for: netplan where
+// the profile has it, whose own files are for networkd in turn.
+func renderer(p *profiles.Profile) string {
+	switch {
+	case hasPackage(p, "netplan.io"):
+		return "netplan"
+	case usesNetworkd(p):
+		return "networkd"
+	}
+	return ""
+}
+
 func networkSteps(p *profiles.Profile) []plan.Step {
 	if !usesNetworkd(p) {
 		return nil
@@ -92,11 +104,11 @@ func cloudInitSteps(p *profiles.Profile) []plan.Step {
 			"  mode: \"off\"",
 			"resize_rootfs: false")
 	}
-	if usesNetworkd(p) {
+	if renderer := renderer(p); renderer != "" {
 		lines = append(lines,
 			"system_info:",
 			"  network:",
-			"    renderers: [networkd]")
+			"    renderers: ["+renderer+"]")
 	}
 	return []plan.Step{
 		conf("cloud-init looks only where the profile says, and leaves alone what the image sets", "/etc/cloud/cloud.cfg.d/95_nodeimage.cfg", lines...),

@@ -64,6 +64,35 @@ func TestStepsFollowTheProfile(t *testing.T) {
 	}
 }
 
+// What only some profiles need.
+func TestStepsOfOtherProfiles(t *testing.T) {
+	t.Parallel()
+	load := func(name string) *profiles.Profile {
+		p, err := profiles.Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if got := text(t, debian13(t)); strings.Contains(got, "snapd") {
+		t.Error("Debian has steps about snapd")
+	}
+	ubuntu := load("ubuntu-24.04")
+	got := text(t, ubuntu)
+	for _, want := range []string{"purge snapd", "Pin-Priority: -1", "renderers: [networkd]", "ssh.socket disabled", "unattended-upgrades.service masked"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the plan of ubuntu-24.04 has no %q", want)
+		}
+	}
+	if strings.Contains(got, "repart") {
+		t.Error("ubuntu-24.04 grows by systemd-repart, which it does not install")
+	}
+	ubuntu.Packages.Include["network"] = append(ubuntu.Packages.Include["network"], "netplan.io", "snapd")
+	if got := text(t, ubuntu); !strings.Contains(got, "renderers: [netplan]") || strings.Contains(got, "purge") {
+		t.Error("a profile with netplan.io and snapd is not given them")
+	}
+}
+
 func withoutPrefix(units []string, prefix string) []string {
 	var kept []string
 	for _, u := range units {

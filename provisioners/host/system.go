@@ -75,7 +75,30 @@ func upgradeSteps() []plan.Step {
 		conf("needrestart, once somebody installs it, leaves the node's services alone", "/etc/needrestart/conf.d/90-nodeimage.conf",
 			"# needrestart spares Docker by default, but neither containerd nor the kubelet.",
 			`$nrconf{override_rc}->{qr(^containerd\.service$)} = 0;`,
-			`$nrconf{override_rc}->{qr(^kubelet\.service$)} = 0;`),
+			`$nrconf{override_rc}->{qr(^kubelet\.service$)} = 0;`,
+			"# Whatever else an upgrade would restart, it only lists.",
+			`$nrconf{restart} = 'l';`),
+	}
+}
+
+// snapSteps take snapd away where Ubuntu brought it: it updates itself and what
+// it holds whenever it likes.
+func snapSteps(p *profiles.Profile) []plan.Step {
+	if p.OS.Distribution != "ubuntu" || hasPackage(p, "snapd") {
+		return nil
+	}
+	return []plan.Step{
+		{
+			Why: "nothing on the node updates itself: snaps do",
+			Command: &plan.Command{
+				Argv:   []string{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet=2", "purge", "snapd"},
+				Unless: []string{"sh", "-c", `! dpkg-query -W -f '${db:Status-Status}' snapd 2>/dev/null | grep -q .`},
+			},
+		},
+		conf("nothing brings snapd back by recommending it", "/etc/apt/preferences.d/90-nodeimage-snapd",
+			"Package: snapd",
+			"Pin: release *",
+			"Pin-Priority: -1"),
 	}
 }
 

@@ -17,7 +17,7 @@ const intro = `# Profile reference
 A profile is one YAML file that says everything a node image is made from. Built in: %s. Any other is named by a path that ends in ` + "`.yaml`" + `.
 
 - Files are read strictly: an unknown key, a wrong type, a duplicate key, an anchor or alias, or a second document is an error. All problems are reported at once, each with file, line, column and key.
-- ` + "`extends: NAME`" + ` takes everything from another profile first, looked up as ` + "`NAME.yaml`" + ` beside the file and then among the built-in ones. Mappings merge key by key; a list or a single value replaces what the base says.
+- ` + "`extends: NAME`" + ` takes everything from another profile first, looked up as ` + "`NAME.yaml`" + ` beside the file and then among the built-in ones. Mappings merge key by key; a list or a single value replaces what the base says, and so does a component that names another ` + "`" + `source` + "`" + `.
 - ` + "`nodeimage plan PROFILE`" + ` prints the effective profile, with bases and defaults filled in.
 - Sizes are whole numbers with a binary unit: ` + "`512B`, `64MiB`, `8GiB`" + `.
 `

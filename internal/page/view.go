@@ -252,11 +252,11 @@ func (d *detail) result(dir string, c matrix.CollectedCell, add func(what, value
 	add("Run", r.Run+", "+r.Started.UTC().Format("2006-01-02 15:04 MST"), false)
 	add("Machine", fmt.Sprintf("%s, %d CPUs, %d MiB, %s", r.Host.Name, r.Host.CPUs, r.Host.MemoryMiB, accel), false)
 	add("Time", seconds(r.Seconds), false)
+	add("Tool", r.Tool.Version, false)
 	if r.Image.SHA256 != "" {
 		add("Image", r.Image.File+", "+bytesText(r.Image.Size), false)
 		add("Image digest", r.Image.SHA256, true)
 	}
-	add("Tool", r.Tool.Version, false)
 	d.Reason = line(r.Reason)
 	for _, k := range r.Causes[:min(len(r.Causes), maxCauses)] {
 		d.Causes = append(d.Causes, cause{name(k.ID), line(k.Title), line(k.Evidence), line(k.Fix), k.Certain})

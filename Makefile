@@ -61,8 +61,8 @@ integration: setup-build setup-test bin/packer
 # What only confirms on other ground what the suite shows on the image itself:
 # builds of many containerd releases, boots of hand-made systems.
 .PHONY: slow
-slow: setup-build setup-test ## the tests that take longer than the rest together
-	$(SUDO) $(GO) test -tags integration,slow -p 1 -timeout 90m ./builder/... ./e2e/machine/... ./validate/...
+slow: setup-build setup-test bin/packer ## the tests that take longer than the rest together
+	$(SUDO) $(GO) test -tags integration,slow -p 1 -timeout 90m ./builder/... ./e2e/machine/... ./internal/pipeline/... ./validate/...
 
 .PHONY: packer-test
 packer-test: setup-build bin/packer bin/packer-plugin-nodeimage

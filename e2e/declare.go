@@ -4,8 +4,6 @@ import (
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
-
-	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
 )
 
 // declare builds the tree of specs. They run in this order in one ordered
@@ -26,6 +24,7 @@ func (s *suite) declare() {
 		s.declareReboot()
 		s.declareAftermath()
 
+		BeforeEach(s.skipLeftOut)
 		AfterEach(func() {
 			// Timeouts and panics do not pass through the fail handler.
 			if report := CurrentSpecReport(); report.Failed() && !strings.Contains(report.Failure.Message, explained) {
@@ -65,9 +64,9 @@ func (s *suite) needDeleted(ctx SpecContext) *wave {
 	return need(ctx, s, s.deleted)
 }
 
-func (s *suite) factsOf(f machine.Firmware) (bootFacts, bool) {
+func (s *suite) factsOf(place string) (bootFacts, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	facts, ok := s.facts[f]
+	facts, ok := s.facts[place]
 	return facts, ok
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
 )
 
 // explained separates an assertion's message from the diagnosis.
@@ -19,8 +20,13 @@ func (s *suite) fail(message string, callerSkip ...int) {
 	if len(callerSkip) > 0 {
 		skip += callerSkip[0]
 	}
-	// What came of a broken host is not the image's failure.
-	if reason := s.infrastructure(nil); reason != nil {
+	// What came of a broken host is not the image's failure. Of an error that
+	// an assertion met, only the text is left.
+	var met error
+	if strings.Contains(message, machine.ErrConnection.Error()) {
+		met = machine.ErrConnection
+	}
+	if reason := s.infrastructure(met); reason != nil {
 		s.setInfra(reason)
 		ginkgo.AbortSuite("no verdict: "+reason.Error(), skip)
 	}

@@ -31,11 +31,15 @@ const DefaultSoak = 5 * time.Minute
 // than there are kinds, nor time to pass.
 const FastFilter = "!slow"
 
-// Options says which image is judged and how. Only Image and OutputDir have
-// no default.
+// Options says which image is judged and how. Only Image, or Host in its
+// place, and OutputDir have no default.
 type Options struct {
 	// Image is the image file, qcow2 or raw. It is only read.
 	Image string
+
+	// Host is a machine that is up already and is judged instead of an image.
+	// What needs control of the machine is skipped, each spec with the reason.
+	Host *Host
 
 	// Profile is what the image was made from. When it is nil, the manifest
 	// beside the image says what to expect; without one, the suite expects
@@ -60,7 +64,7 @@ type Options struct {
 	Specs []string
 
 	// Accel, CPUs and MemoryMiB describe the virtual machine; zero values
-	// take the machine package's defaults.
+	// take the machine package's defaults. A host has its own.
 	Accel     machine.Accel
 	CPUs      int
 	MemoryMiB int
@@ -89,7 +93,8 @@ type Options struct {
 	// Out gets Ginkgo's own report; nobody gets it if it is nil.
 	Out io.Writer
 
-	boot bootFunc // test seam
+	boot   bootFunc   // test seam
+	attach attachFunc // test seam
 }
 
 func (o Options) withDefaults() Options {
@@ -114,12 +119,15 @@ func (o Options) withDefaults() Options {
 	if o.boot == nil {
 		o.boot = bootMachine
 	}
+	if o.attach == nil {
+		o.attach = attachHost
+	}
 	return o
 }
 
 // standIns names what these options put in the place of the real thing.
 func (o Options) standIns() []string {
-	if o.boot != nil {
+	if o.boot != nil || o.attach != nil {
 		return []string{"machine"}
 	}
 	return []string{}
@@ -129,8 +137,15 @@ func (o Options) standIns() []string {
 func (o Options) validate() error {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if o.Image == "" {
-		bad("no image was named")
+	if o.Host != nil {
+		if o.Image != "" {
+			bad("image %s and host %s: expected one of them", o.Image, o.Host.Attach.Target)
+		}
+		if o.Accel != "" || o.CPUs != 0 || o.MemoryMiB != 0 || len(o.Firmware) != 0 {
+			bad("accelerator, CPUs, memory or firmware: the host %s is up and has its own", o.Host.Attach.Target)
+		}
+	} else if o.Image == "" {
+		bad("no image was named, and no host")
 	} else if info, err := os.Stat(o.Image); err != nil {
 		bad("image: %w", err)
 	} else if !info.Mode().IsRegular() {

@@ -31,6 +31,7 @@ type fakeVM struct {
 	console []machine.Finding
 	answers map[string]func(run.Cmd) (run.Result, error)
 	gone    error
+	report  machine.Report
 }
 
 func (m *fakeVM) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
@@ -50,6 +51,8 @@ func (m *fakeVM) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
 			line = "probe script"
 		case string(script) == podLogsScript:
 			line = "pod logs script"
+		case string(script) == hostScript:
+			line = "host script"
 		}
 	}
 	for prefix, answer := range m.answers {
@@ -89,7 +92,7 @@ func (m *fakeVM) Dial(context.Context, string, string) (net.Conn, error) {
 func (m *fakeVM) BootID(context.Context) (string, error)           { return "boot", nil }
 func (m *fakeVM) Reboot(context.Context) error                     { return errors.New("unexpected reboot") }
 func (m *fakeVM) CollectJournal(context.Context) ([]string, error) { return nil, nil }
-func (m *fakeVM) Report() machine.Report                           { return machine.Report{Accel: machine.AccelTCG} }
+func (m *fakeVM) Report() machine.Report                           { return m.report }
 func (m *fakeVM) Err() error                                       { return m.gone }
 func (m *fakeVM) Dir() string                                      { return m.dir }
 func (m *fakeVM) Kill() error                                      { return nil }
@@ -179,7 +182,18 @@ func scenarios() map[string]Options {
 		}
 		return answers
 	}
-	boots := func(m *fakeVM) bootFunc { return func(context.Context, machine.Options) (vm, error) { return m, nil } }
+	boots := func(m *fakeVM) bootFunc {
+		m.report = machine.Report{Accel: machine.AccelTCG, CPUs: 2, MemoryMiB: 4096}
+		return func(context.Context, machine.Options) (vm, error) { return m, nil }
+	}
+	// As after a cluster was removed.
+	host := func(more map[string]func(run.Cmd) (run.Result, error), gone error) Options {
+		more["host script"], more["perl - unix:///run/containerd/containerd.sock nodeimage-e2e localhost/nodeimage-e2e-workload:v1 /run/nodeimage-e2e"] = text(hostText), text("")
+		more["true"] = func(run.Cmd) (run.Result, error) { return run.Result{}, gone }
+		m := &fakeVM{answers: more, report: machine.Report{Accel: accelHost, AccelReason: "found up", CPUs: 2, MemoryMiB: 4096}}
+		return Options{LabelFilter: "boot || kubeadm && smoke", Host: &Host{Attach: machine.AttachOptions{Target: "admin@node"}},
+			attach: func(context.Context, machine.AttachOptions) (vm, error) { return m, nil }}
+	}
 	const bootOnly = "uefi && boot"
 	return map[string]Options{
 		"good": {LabelFilter: "uefi && boot && !image", boot: boots(&fakeVM{answers: good})},
@@ -211,8 +225,11 @@ func scenarios() map[string]Options {
 			gone:    exitcode.Transient(&machine.StateError{State: machine.ErrGuestDied, Cause: "QEMU was killed by signal 9"})})},
 		"named specs": {Specs: []string{"runs cgroup v2", "has AppArmor (on)", "has AppArmor on"}, FailFast: true, boot: boots(&fakeVM{
 			answers: with("boot script", text(strings.Replace(factsText, "cgroup2fs", "tmpfs", 1)))})},
-		"no such spec":     {Specs: []string{"runs on Mars"}, boot: boots(&fakeVM{answers: good})},
-		"nothing selected": {LabelFilter: "no-such-label", boot: boots(&fakeVM{answers: good})},
+		"host with failure A":    host(merged(with("kubeadm version", text("v1.34.3\n")), "probe script", text(mismatchProbe)), nil),
+		"host lost under a spec": host(with("kubeadm version", fails(255, "connection lost")), fmt.Errorf("%w: admin@node", machine.ErrConnection)),
+		"host that is not asked": func() Options { o := host(good, nil); o.LabelFilter = "reboot || image"; return o }(),
+		"no such spec":           {Specs: []string{"runs on Mars"}, boot: boots(&fakeVM{answers: good})},
+		"nothing selected":       {LabelFilter: "no-such-label", boot: boots(&fakeVM{answers: good})},
 	}
 }
 
@@ -238,7 +255,10 @@ func TestScenario(t *testing.T) {
 	}
 	o := scenarios()[name]
 	dir := os.Getenv(dirVariable)
-	o.Image, o.OutputDir, o.Progress = filepath.Join(dir, "image.qcow2"), filepath.Join(dir, "out"), os.Stdout
+	o.OutputDir, o.Progress = filepath.Join(dir, "out"), os.Stdout
+	if o.Host == nil {
+		o.Image = filepath.Join(dir, "image.qcow2")
+	}
 	result, err := Run(context.Background(), o)
 	fmt.Printf("ERROR %v\n", err)
 	code := exitcode.Of(err)
@@ -271,8 +291,16 @@ func TestVerdicts(t *testing.T) {
 		"image missing":            {exitcode.Failed, Failed, []string{"image-not-preloaded (certain)", "image registry.k8s.io/etcd:3.7.0-0 that kubeadm needs is not", "blocked kubeadm gets a node"}},
 		"QEMU killed under a spec": {exitcode.Infrastructure, None, []string{"QEMU was killed by signal 9"}},
 		"named specs":              {exitcode.Failed, Failed, []string{"FAILED  boot runs cgroup v2", `"passed": 0`, `"failed": 1`, "cause: kubelet-cgroup-v1"}},
-		"no such spec":             {exitcode.Usage, None, []string{"no spec ran"}},
-		"nothing selected":         {exitcode.Usage, None, []string{"no spec ran"}},
+		"host with failure A": {exitcode.Failed, Failed, []string{
+			"cause: cgroup-driver-mismatch", `"host": "admin@node"`, `"image": ""`, `"sha256": ""`, `"standIns": [`, "ok      boot runs cgroup v2",
+			"skipped boot boots under UEFI with Secure Boot: not on a host that is up already: its firmware", "skipped boot boots under BIOS: not on a host",
+			"skipped boot is the image that its manifest describes: not on a host that is up already: there is no image",
+			"skipped boot grew its root file system: not on a host", "skipped boot gives two machines different identities: not on a host",
+			`"cleanup": "the cluster and the test's files were removed"`}},
+		"host lost under a spec": {exitcode.Infrastructure, None, []string{"the host does not answer, so nothing can be told about it"}},
+		"host that is not asked": {exitcode.Usage, None, []string{"skipped reboot brings the node, the control plane and every pod back: not on a host that is up already: it needs a reboot, and that was not allowed", "no spec ran"}},
+		"no such spec":           {exitcode.Usage, None, []string{"no spec ran"}},
+		"nothing selected":       {exitcode.Usage, None, []string{"no spec ran"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -31,9 +31,9 @@ const emulatedTimerSlack = "4000000"
 // and a node runs dozens of them; under emulation an interrupt and the switch
 // of address spaces that follows cost so much that these sleeps take most of
 // both CPUs. It changes when timers fire, by milliseconds, and nothing that is
-// judged. A machine under KVM is left as it is. A reboot undoes it.
+// judged. A machine that is not emulated is left as it is. A reboot undoes it.
 func quieten(ctx context.Context, node vm) error {
-	if node.Report().Accel == machine.AccelKVM {
+	if node.Report().Accel != machine.AccelTCG {
 		return nil
 	}
 	if _, err := cluster.Perl(ctx, node, quietenScript, emulatedTimerSlack); err != nil {

@@ -37,7 +37,11 @@ type Result struct {
 	Schema  string  `json:"schema"`
 	Verdict Verdict `json:"verdict"`
 	// Reason says why there is no verdict.
-	Reason      string `json:"reason,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// Host is the machine that was judged, as user@host, in the place of an
+	// image. There is no digest then, so that nothing can be said about an
+	// image by it.
+	Host        string `json:"host,omitempty"`
 	Image       string `json:"image"`
 	SHA256      string `json:"sha256"`      // of the image file before the run
 	SHA256After string `json:"sha256After"` // and after it; empty if the spec did not run
@@ -55,10 +59,12 @@ type Result struct {
 	Started     time.Time `json:"started"`
 	Seconds     float64   `json:"seconds"`
 
-	Counts   Counts             `json:"counts"`
-	Specs    []Spec             `json:"specs"`
-	Causes   []Cause            `json:"causes,omitempty"`
-	Machines []machine.Report   `json:"machines"`
+	Counts   Counts           `json:"counts"`
+	Specs    []Spec           `json:"specs"`
+	Causes   []Cause          `json:"causes,omitempty"`
+	Machines []machine.Report `json:"machines"`
+	// Cleanup says what became of the cluster on a host.
+	Cleanup  string             `json:"cleanup,omitempty"`
 	Measured map[string]float64 `json:"measured"`
 
 	firstFailure time.Time
@@ -226,9 +232,23 @@ func (r Result) WriteText(w io.Writer) error {
 		}
 	}
 	for _, m := range r.Machines {
+		if r.Host != "" {
+			fmt.Fprintf(&b, "machine  %s (%s), %d CPUs, %d MiB\n", m.Accel, m.AccelReason, m.CPUs, m.MemoryMiB)
+			continue
+		}
 		fmt.Fprintf(&b, "machine  %s, %s (%s), %d CPUs, %d MiB, SSH after %.1fs\n", m.Firmware, m.Accel, m.AccelReason, m.CPUs, m.MemoryMiB, m.BootToSSH.Seconds())
 	}
-	fmt.Fprintf(&b, "image    %s sha256:%s\n", r.Image, r.SHA256)
+	if r.Host == "" {
+		fmt.Fprintf(&b, "image    %s sha256:%s\n", r.Image, r.SHA256)
+	} else {
+		for _, s := range r.Specs {
+			if s.State == specSkipped {
+				fmt.Fprintf(&b, "skipped  %s: %s\n", specName(s.Name), s.Message)
+			}
+		}
+		fmt.Fprintf(&b, "host     %s, no image: this result is about that machine alone\n", r.Host)
+		fmt.Fprintf(&b, "cleanup  %s\n", cmp.Or(r.Cleanup, "not needed"))
+	}
 	fmt.Fprintf(&b, "%s, in %.0fs\n", r.Headline(), r.Seconds)
 	_, err := io.WriteString(w, b.String())
 	return err

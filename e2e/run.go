@@ -53,10 +53,10 @@ var once atomic.Bool
 // RunTest is Run for a caller that brings its own testing.T.
 func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Result, err error) {
 	standIns := o.standIns()
-	o = o.withDefaults()
 	if err := o.validate(); err != nil {
 		return Result{}, err
 	}
+	o = o.withDefaults()
 	expected, err := expect(o.Image, o.Profile)
 	if err != nil {
 		return Result{}, err
@@ -77,15 +77,28 @@ func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Re
 			return Result{}, exitcode.BadInput(fmt.Errorf("removing an earlier result: %w", err))
 		}
 	}
+	var host vm
+	if o.Host != nil {
+		to := o.Host.Attach
+		to.Dir = o.hostEvidence()
+		// Before anything runs: a host that cannot be judged is bad input.
+		if host, err = o.attach(ctx, to); err != nil {
+			return Result{}, err
+		}
+	}
 	runCtx, cancel := context.WithCancel(ctx)
 	s := newSuite(runCtx, o, expected)
-	result = Result{Schema: SummarySchema, Image: o.Image, Profile: expected.Profile, ProfileSHA256: expected.Digest,
+	s.host = host
+	result = Result{Schema: SummarySchema, Image: o.Image, Host: o.target(), Profile: expected.Profile, ProfileSHA256: expected.Digest,
 		Tool: version.String(), StandIns: append(standIns, expected.StandIns...), LabelFilter: o.LabelFilter,
 		Soak: o.Soak.String(), Started: time.Now().UTC()}
 	defer func() {
 		cancel()
 		s.watchers.Wait() // one of them may just have booted a machine
 		err = errors.Join(err, s.close())
+		if host != nil {
+			err = errors.Join(err, host.Kill()) // no spec may have asked for it
+		}
 	}()
 
 	suiteConfig, reporterConfig := ginkgo.GinkgoConfiguration()
@@ -111,6 +124,7 @@ func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Re
 	formatter.ColorableStdOut = o.Out
 	ginkgo.RunSpecs(t, suiteName, suiteConfig, reporterConfig)
 
+	result.Cleanup = s.resetHost()
 	s.finish(&result)
 	if writeErr := result.write(filepath.Join(o.OutputDir, SummaryFile)); writeErr != nil {
 		return result, exitcode.Transient(writeErr)

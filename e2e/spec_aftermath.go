@@ -33,14 +33,14 @@ func (s *suite) declareAftermath() {
 			Expect(s.notes.containerDenials()).To(BeEmpty())
 		})
 
-		It("left a clean console", Label("boot"), SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It(s.notOnHost(whoseConsole, "left a clean console"), Label("boot"), SpecTimeout(commandLimit), func(ctx SpecContext) {
 			m := s.needMachine(ctx)
 			findings, err := m.ScanConsole(consoleExcused(m.Report().Accel)...)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(consoleProblems(findings)).To(BeEmpty())
 		})
 
-		It("left the image as it was", Label("image", "smoke"), SpecTimeout(bootLimit), func(ctx SpecContext) {
+		It(s.notOnHost("there is no image", "left the image as it was"), Label("image", "smoke"), SpecTimeout(bootLimit), func(ctx SpecContext) {
 			before := need(ctx, s, s.before)
 			s.needMachine(ctx) // an image that nothing ran on is no proof
 			after, err := machine.Digest(ctx, s.options.Image)

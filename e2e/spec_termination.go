@@ -87,7 +87,7 @@ func (s *suite) declareTermination() {
 			s.noteEvents(p.clusterState)
 			var failed, late []string
 			for _, e := range cluster.EventsFor(p.recorder.Events(), cluster.ReasonFailedKillPod, "") {
-				if p.node.Report().Accel != machine.AccelKVM && onlyLate(e.Message) {
+				if p.node.Report().Accel == machine.AccelTCG && onlyLate(e.Message) {
 					late = append(late, e.String())
 				} else {
 					failed = append(failed, e.String())

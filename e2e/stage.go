@@ -74,6 +74,9 @@ func (s *suite) infrastructure(err error) error {
 			return gone
 		}
 	}
+	if lost := s.lost(err); lost != nil {
+		return lost
+	}
 	var state *machine.StateError
 	if errors.As(err, &state) && exitcode.Of(err) != exitcode.Failed {
 		return err

@@ -51,7 +51,7 @@ func (s *suite) startCluster(ctx context.Context) (*clusterState, error) {
 	if err != nil || m == nil {
 		return nil, errors.Join(errors.New("no machine"), err)
 	}
-	tcg := m.Report().Accel != machine.AccelKVM
+	tcg := m.Report().Accel == machine.AccelTCG
 	c := &clusterState{node: m, recorder: cluster.NewRecorder(time.Now), limits: thresholdsFor(m.Report().Accel, s.options.Slack)}
 	if c.version, err = cluster.Version(ctx, m); err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func (s *suite) startCluster(ctx context.Context) (*clusterState, error) {
 		return workload.Install(initCtx, m)
 	})
 	c.output, err = cluster.Init(initCtx, m, cluster.Plan{
-		KubernetesVersion: c.version, CPUs: s.options.CPUs, MemoryMiB: s.options.MemoryMiB, Slow: tcg,
+		KubernetesVersion: c.version, CPUs: m.Report().CPUs, MemoryMiB: m.Report().MemoryMiB, Slow: tcg,
 	}, io.Discard)
 	done(err)
 	c.finished = time.Now()

@@ -28,7 +28,10 @@ type suite struct {
 	demand   demand            // of the specs that run
 	selected map[string]bool   // texts of the specs that run
 
-	before  *stage[string] // the image's digest before anything ran
+	before  *stage[string]    // the image's digest before anything ran
+	host    vm                // attached before the specs; nil for an image
+	leftOut map[string]string // why a spec does not run, by its text
+
 	primary *stage[vm]
 	second  *stage[bootFacts]
 	cluster *stage[*clusterState]
@@ -41,8 +44,8 @@ type suite struct {
 
 	mu     sync.Mutex
 	booted []vm
-	ended  map[vm]bool // machines that the suite itself ended
-	facts  map[machine.Firmware]bootFacts
+	ended  map[vm]bool          // machines that the suite itself ended
+	facts  map[string]bootFacts // by firmware, or that of the host
 	infra  error
 	// initReturned is when kubeadm init returned without an error.
 	initReturned time.Time
@@ -56,12 +59,15 @@ func newSuite(ctx context.Context, o Options, e expectation) *suite {
 		ctx: ctx, options: o, expected: e, notes: newNotes(o.WitnessUntil), progress: newProgress(o.Progress),
 		secondResult: make(chan secondBoot, 1),
 		demands:      map[string]demand{}, selected: map[string]bool{},
-		ended: map[vm]bool{}, facts: map[machine.Firmware]bootFacts{}, causes: map[string]cause.Finding{}, measured: map[string]float64{},
+		ended: map[vm]bool{}, facts: map[string]bootFacts{}, leftOut: map[string]string{}, causes: map[string]cause.Finding{}, measured: map[string]float64{},
 	}
 	s.before = &stage[string]{name: "computing the image's digest", do: func(ctx context.Context) (string, error) {
 		return machine.Digest(ctx, o.Image)
 	}}
 	s.primary = &stage[vm]{name: "booting the image under " + string(o.Firmware[0]), do: s.bootPrimary}
+	if o.Host != nil {
+		s.primary = &stage[vm]{name: "looking at the host", do: s.adopt}
+	}
 	if len(o.Firmware) > 1 {
 		s.second = &stage[bootFacts]{name: "booting the image under " + string(o.Firmware[1]), do: s.bootSecond}
 	}
@@ -139,27 +145,33 @@ func (s *suite) bootPrimary(ctx context.Context) (vm, error) {
 	if err != nil {
 		return nil, err
 	}
+	return m, s.settleIn(ctx, m)
+}
+
+// settleIn waits until the machine that the cluster runs on has booted, and
+// begins to follow its logs.
+func (s *suite) settleIn(ctx context.Context, m vm) error {
 	// A cluster on a machine that is still booting would be slower than it
 	// is, and "no failed unit" could not be told.
 	done := s.progress.step("waiting for systemd to finish the boot")
 	facts, err := readBootFacts(ctx, m)
 	done(err)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.remember(s.options.Firmware[0], facts)
+	s.remember(s.options.primaryPlace(), facts)
 	if err := quieten(ctx, m); err != nil {
-		return nil, err
+		return err
 	}
 	s.watchers.Go(func() { s.follow(m, cause.Kernel, "_TRANSPORT=kernel", "_TRANSPORT=audit") })
 	s.watchers.Go(func() { s.follow(m, cause.Journal, "--unit=containerd", "--unit=kubelet") })
-	return m, nil
+	return nil
 }
 
-func (s *suite) remember(f machine.Firmware, facts bootFacts) {
+func (s *suite) remember(place string, facts bootFacts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.facts[f] = facts
+	s.facts[place] = facts
 }
 
 type secondBoot struct {
@@ -195,7 +207,7 @@ func (s *suite) bootSecond(ctx context.Context) (bootFacts, error) {
 	select {
 	case r := <-s.secondResult:
 		if r.err == nil {
-			s.remember(s.options.Firmware[1], r.facts)
+			s.remember(string(s.options.Firmware[1]), r.facts)
 		}
 		return r.facts, r.err
 	case <-ctx.Done():

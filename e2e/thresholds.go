@@ -62,9 +62,9 @@ type thresholds struct {
 }
 
 func thresholdsFor(accel machine.Accel, slack time.Duration) thresholds {
-	t := thresholds{slack: slackTCG, nodeSlack: nodeSlackTCG}
-	if accel == machine.AccelKVM {
-		t = thresholds{slack: slackKVM, nodeSlack: nodeSlackKVM}
+	t := thresholds{slack: slackKVM, nodeSlack: nodeSlackKVM}
+	if accel == machine.AccelTCG {
+		t = thresholds{slack: slackTCG, nodeSlack: nodeSlackTCG}
 	}
 	if slack > 0 {
 		t.slack = slack

@@ -21,10 +21,11 @@ func newE2E() *cobra.Command {
 	var verbose bool
 	var runs int
 	var firmware []string
+	var host e2e.Host
 	accel := newFormat(string(machine.AccelAuto), string(machine.AccelKVM), string(machine.AccelTCG))
 	format := newFormat("text", "json")
 	cmd := &cobra.Command{
-		Use:   "e2e IMAGE",
+		Use:   "e2e IMAGE | e2e --host [USER@]HOST[:PORT]",
 		Short: "Boot a throw-away overlay of an image, run kubeadm in it, and judge it",
 		Long: `Boot a throw-away overlay of IMAGE in QEMU, run kubeadm in it without network,
 and confirm that kube-proxy stays up and that pods terminate cleanly.
@@ -36,11 +37,28 @@ proven to run a guest.
 
 With --repeat DIR gets a directory for each run, repeat.json and repeat.md. A
 run that is there already, with a verdict on the same image by the same specs,
-counts, so that a series that was interrupted goes on.`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+counts, so that a series that was interrupted goes on.
+
+With --host the specs run on a machine that is up already, over SSH, instead of
+on an image. kubeadm runs on it, so it must be a node without a cluster that
+nobody needs; at the end the cluster is removed again. Specs that need control
+of the machine, such as boots under other firmwares, are skipped and say so.
+The summary then names the host and no digest, so that no image can be attested
+by it.`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opts.Image = args[0]
+			if len(args) == 1 {
+				opts.Image = args[0]
+			}
 			opts.Accel = machine.Accel(accel.value)
+			if host.Attach.Target != "" {
+				if err := hostOnly(cmd, &opts); err != nil {
+					return err
+				}
+				opts.Host = &host
+			} else if err := notForImages(cmd); err != nil {
+				return err
+			}
 			for _, f := range firmware {
 				opts.Firmware = append(opts.Firmware, machine.Firmware(f))
 			}
@@ -88,9 +106,40 @@ counts, so that a series that was interrupted goes on.`,
 	cmd.Flags().StringVar(&opts.WitnessUntil, "witness-until", "", "with --witness, a regular expression for the line of evidence that is enough")
 	cmd.Flags().BoolVar(&opts.FailFast, "fail-fast", false, "stop at the first failure")
 	cmd.Flags().IntVar(&runs, "repeat", 1, "run the suite this many times, each in its own process and directory, and sum up")
+	cmd.Flags().StringVar(&host.Attach.Target, hostFlag, "", "run on this machine over SSH instead of on an image; a user other than root needs sudo without a password")
+	cmd.Flags().StringVar(&host.Attach.KeyFile, "identity", "", "with --host, the private key (default: the keys of the SSH agent)")
+	cmd.Flags().StringVar(&host.Attach.KnownHosts, "known-hosts", "", "with --host, the file that vouches for its key (default ~/.ssh/known_hosts)")
+	cmd.Flags().BoolVar(&host.AllowReboot, "allow-reboot", false, "with --host, run the specs that reboot it, too")
+	cmd.Flags().BoolVar(&host.Keep, "keep-cluster", false, "with --host, leave the cluster on it")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print Ginkgo's own report as it goes")
 	cmd.Flags().Var(format, "format", fmt.Sprintf("how to print the result: %s", format.Type()))
 	return cmd
+}
+
+const hostFlag = "host"
+
+// hostOnly drops the defaults of the virtual machine and refuses what was said
+// about it.
+func hostOnly(cmd *cobra.Command, opts *e2e.Options) error {
+	var problems []error
+	for _, name := range []string{"firmware", "accel", "cpus", "memory", "repeat"} {
+		if cmd.Flags().Changed(name) {
+			problems = append(problems, fmt.Errorf("--%s is about a machine that is booted from an image: leave it out with --%s", name, hostFlag))
+		}
+	}
+	opts.Accel, opts.CPUs, opts.MemoryMiB = "", 0, 0
+	return exitcode.BadInput(errors.Join(problems...))
+}
+
+// notForImages refuses what is about a host when there is none.
+func notForImages(cmd *cobra.Command) error {
+	var problems []error
+	for _, name := range []string{"identity", "known-hosts", "allow-reboot", "keep-cluster"} {
+		if cmd.Flags().Changed(name) {
+			problems = append(problems, fmt.Errorf("--%s needs --%s", name, hostFlag))
+		}
+	}
+	return exitcode.BadInput(errors.Join(problems...))
 }
 
 func repeatE2E(cmd *cobra.Command, opts e2e.Options, profile string, runs int, format string) error {

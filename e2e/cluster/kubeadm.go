@@ -20,6 +20,7 @@ const (
 	configPath     = "/run/nodeimage-e2e/kubeadm.yaml"
 	AdminConfig    = "/etc/kubernetes/admin.conf"
 	conflistPath   = "/etc/cni/net.d/10-nodeimage-e2e.conflist"
+	ipamState      = "/var/lib/cni/networks/nodeimage-e2e"
 	criEndpoint    = "unix://" + criSocket
 	podSubnet      = "10.244.0.0/16"
 	ServiceDomain  = "cluster.local"

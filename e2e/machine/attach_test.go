@@ -4,13 +4,17 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
@@ -89,6 +93,62 @@ func TestAttach(t *testing.T) {
 	}
 }
 
+// serveAgent is an SSH agent that holds these keys.
+func serveAgent(t *testing.T, keys ...keyPair) string {
+	t.Helper()
+	ring := agent.NewKeyring()
+	for _, k := range keys {
+		private, err := ssh.ParseRawPrivateKey([]byte(k.private))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ring.Add(agent.AddedKey{PrivateKey: private}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	socket := filepath.Join(shortTempDir(t), "agent")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _ = agent.ServeAgent(ring, conn); _ = conn.Close() }()
+		}
+	}()
+	return socket
+}
+
+func TestAttachByAgent(t *testing.T) {
+	t.Parallel()
+	o, _ := attachable(t, nil)
+	content, err := os.ReadFile(o.KeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := newKeyPair("other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.KeyFile, o.Agent = "", serveAgent(t, other, keyPair{private: string(content)})
+	g, err := Attach(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.drop() // the next connection asks the agent again
+	if result, err := g.Run(t.Context(), run.Cmd{Argv: []string{"echo", "hello"}}); err != nil || result.Stdout != "hello\n" {
+		t.Errorf("got %+v, %v", result, err)
+	}
+	if err := errors.Join(g.Close(), g.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAttachRefuses(t *testing.T) {
 	t.Parallel()
 	other, err := newKeyPair("other")
@@ -112,6 +172,27 @@ func TestAttachRefuses(t *testing.T) {
 		}
 		if _, err := Attach(context.Background(), o); err == nil || !strings.Contains(err.Error(), "key is unknown") {
 			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("a key that the server does not know, at once", func(t *testing.T) {
+		t.Parallel()
+		o, _ := attachable(t, nil)
+		o.KeyFile, o.Agent = "", serveAgent(t, other)
+		begin := time.Now()
+		_, err := Attach(context.Background(), o)
+		if err == nil || exitcode.Of(err) != exitcode.Infrastructure || !strings.Contains(err.Error(), "name the key that") || time.Since(begin) > reconnectTimeout/2 {
+			t.Errorf("got %v after %s", err, time.Since(begin))
+		}
+	})
+	t.Run("no agent and an empty one", func(t *testing.T) {
+		t.Parallel()
+		o, _ := attachable(t, nil)
+		o.KeyFile = ""
+		for agent, want := range map[string]string{serveAgent(t): "add one with ssh-add", filepath.Join(t.TempDir(), "none"): "no such file"} {
+			o.Agent = agent
+			if _, err := Attach(context.Background(), o); exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %s", err, want)
+			}
 		}
 	})
 	t.Run("bad input, all of it", func(t *testing.T) {

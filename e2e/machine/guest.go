@@ -42,6 +42,8 @@ type Guest struct {
 	gone   <-chan struct{} // closed when the node cannot come back; nil if it always may
 	why    func() error    // why it is gone
 
+	onClose func() error // may be nil
+
 	mu     sync.Mutex
 	links  []*link
 	closed bool
@@ -54,14 +56,14 @@ type link struct {
 	dead     chan struct{}
 }
 
-// newGuest returns a guest that logs in as user with signer and accepts only
+// newGuest returns a guest that logs in as user by auth and accepts only
 // the host keys that hostKey accepts.
-func newGuest(name, user, dir string, signer ssh.Signer, hostKey ssh.HostKeyCallback, algorithms []string, open func(context.Context) (net.Conn, error)) *Guest {
+func newGuest(name, user, dir string, auth ssh.AuthMethod, hostKey ssh.HostKeyCallback, algorithms []string, open func(context.Context) (net.Conn, error)) *Guest {
 	return &Guest{
 		name: name, user: user, dir: dir, open: open,
 		config: &ssh.ClientConfig{
 			User:              user,
-			Auth:              []ssh.AuthMethod{ssh.PublicKeys(signer)},
+			Auth:              []ssh.AuthMethod{auth},
 			HostKeyCallback:   hostKey,
 			HostKeyAlgorithms: algorithms,
 		},
@@ -275,9 +277,13 @@ func (g *Guest) drop() {
 // Close ends all connections for good. The node itself goes on.
 func (g *Guest) Close() error {
 	g.mu.Lock()
+	was := g.closed
 	g.closed = true
 	g.mu.Unlock()
 	g.drop()
+	if g.onClose != nil && !was {
+		return g.onClose()
+	}
 	return nil
 }
 

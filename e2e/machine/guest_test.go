@@ -38,7 +38,7 @@ func testGuest(t *testing.T) (*Guest, *fakeSSHD) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newGuest("node", "root", t.TempDir(), user.signer, ssh.FixedHostKey(host.signer.PublicKey()), nil, func(ctx context.Context) (net.Conn, error) {
+	g := newGuest("node", "root", t.TempDir(), ssh.PublicKeys(user.signer), ssh.FixedHostKey(host.signer.PublicKey()), nil, func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", server.listener.Addr().String())
 	})
 	t.Cleanup(func() {

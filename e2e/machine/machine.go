@@ -247,7 +247,7 @@ func (m *Machine) boot(ctx context.Context, qemu string, img image, firmware fir
 	if err != nil {
 		return err
 	}
-	m.Guest = newGuest(o.Hostname, o.User, o.Dir, userKey.signer, ssh.FixedHostKey(hostKey.signer.PublicKey()),
+	m.Guest = newGuest(o.Hostname, o.User, o.Dir, ssh.PublicKeys(userKey.signer), ssh.FixedHostKey(hostKey.signer.PublicKey()),
 		[]string{ssh.KeyAlgoED25519}, func(ctx context.Context) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		})

@@ -54,6 +54,7 @@ type e2eReport struct {
 	Schema        string    `json:"schema"`
 	Verdict       string    `json:"verdict"`
 	Reason        string    `json:"reason"`
+	Host          string    `json:"host"`
 	SHA256        string    `json:"sha256"`
 	SHA256After   string    `json:"sha256After"`
 	Profile       string    `json:"profile"`
@@ -97,6 +98,9 @@ func readE2E(data []byte) (t TestResult, about string, err error) {
 		Suite: SuiteE2E, ReportSHA256: hexSum(data), Tool: r.Tool, Profile: r.Profile, ProfileSHA256: r.ProfileSHA256, Filter: r.LabelFilter,
 		Finished:  r.Started.Add(time.Duration(r.Seconds * float64(time.Second))).UTC().Truncate(time.Second),
 		Unchanged: r.SHA256After == r.SHA256,
+	}
+	if r.Host != "" {
+		bad("host: the suite ran on %.200q, a machine that was up already, and on no image: expected a run over the image file", r.Host)
 	}
 	if r.Started.IsZero() || r.Seconds < 0 {
 		bad("started, seconds: expected when the run began and how long it took")

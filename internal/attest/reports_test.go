@@ -81,6 +81,7 @@ func TestReadE2ERefuses(t *testing.T) {
 		"image changed":       {`"sha256After": "` + sumOf("image"), `"sha256After": "` + sumOf("other"), "a run must not change the image"},
 		"stand-ins not said":  {`"standIns": [],`, "", "standIns: missing"},
 		"no machine":          {`"machines": [{"accel": "tcg"}, {"accel": "kvm"}, {"accel": "kvm"}]`, `"machines": []`, "machines: the list is empty"},
+		"a run on a host":     {`"image": "node.qcow2"`, `"host": "root@node", "image": ""`, "and on no image"},
 		"no beginning":        {`"started": "2026-11-23T10:00:00Z",`, "", "started, seconds"},
 		"a soak that is none": {`"soak": "5m0s"`, `"soak": "long"`, `soak is "long"`},
 	} {

@@ -28,6 +28,11 @@ type Config struct {
 	// provisioner, so that a template can set it in one place; this one has
 	// no components.
 	CacheDirectory string `mapstructure:"cache_directory"`
+	// Whether packages of the profile that the machine lacks are installed,
+	// from the archives that the machine itself is set up for. They then have
+	// the versions of that day. Without it, a machine that lacks some is
+	// refused. The builder nodeimage has installed them all.
+	InstallPackages bool `mapstructure:"install_packages"`
 
 	ctx interpolate.Context
 }
@@ -64,6 +69,9 @@ func (p *Provisioner) Prepare(raws ...any) error {
 func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator, _ map[string]any) error {
 	target, err := executor.New(ctx, comm)
 	if err != nil {
+		return err
+	}
+	if err := Suitable(ctx, target, p.profile, p.config.InstallPackages); err != nil {
 		return err
 	}
 	todo, err := Plan(p.profile, &parts.Set{})

@@ -20,6 +20,7 @@ type FlatConfig struct {
 	PackerSensitiveVars []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
 	Profile             *string           `mapstructure:"profile" required:"true" cty:"profile" hcl:"profile"`
 	CacheDirectory      *string           `mapstructure:"cache_directory" cty:"cache_directory" hcl:"cache_directory"`
+	InstallPackages     *bool             `mapstructure:"install_packages" cty:"install_packages" hcl:"install_packages"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -44,6 +45,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"packer_sensitive_variables": &hcldec.AttrSpec{Name: "packer_sensitive_variables", Type: cty.List(cty.String), Required: false},
 		"profile":                    &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
 		"cache_directory":            &hcldec.AttrSpec{Name: "cache_directory", Type: cty.String, Required: false},
+		"install_packages":           &hcldec.AttrSpec{Name: "install_packages", Type: cty.Bool, Required: false},
 	}
 	return s
 }

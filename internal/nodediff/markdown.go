@@ -58,7 +58,7 @@ func (r Report) WriteMarkdown(w io.Writer, opts TextOptions) error {
 		m.line("")
 		m.line("The same: %s.", strings.Join(same, ", "))
 	}
-	for _, l := range r.Left {
+	for _, l := range r.reasons() {
 		m.line("")
 		m.line("Not compared: %s: %s.", l.Topic, cell(l.Reason))
 	}

@@ -27,6 +27,7 @@ func goodNode() node {
 		"etc/os-release":                     "ID=debian\nVERSION_ID=\"13\"\n",
 		"etc/sysctl.d/90-node.conf":          "net.ipv4.ip_forward = 1\n",
 		"etc/fstab":                          "LABEL=root / ext4 rw 0 1\n",
+		"boot/grub/grub.cfg":                 "menuentry 'a' {\n linux /vmlinuz-a root=LABEL=root\n}\n",
 		"etc/motd":                           "hello\n",
 		"var/lib/dpkg/status":                stanza("curl", "8.1") + stanza("systemd", "257.8"),
 		"var/lib/dpkg/info/curl.list":        "/.\n/usr/bin/curl\n/usr/share/curl/a\n",
@@ -143,6 +144,11 @@ func TestCompareTrees(t *testing.T) {
 			node{"etc/systemd/system/ssh.service.d/a.conf": "[Service]\nKillMode=mixed\n"},
 			[]string{"systemd: changed ssh.service: Service.KillMode: process -> mixed", "file: added /etc/systemd [] []", "file: added /etc/systemd/system [] []",
 				"file: added /etc/systemd/system/ssh.service.d [] []", "file: added /etc/systemd/system/ssh.service.d/a.conf [] []"},
+		},
+		// What a manifest cannot know of is no difference from it.
+		"another default kernel": {
+			node{"boot/grub/grub.cfg": "menuentry 'a' {\n linux /vmlinuz-b root=LABEL=root\n}\n"},
+			[]string{"kernel command line: changed (kernel): /vmlinuz-a -> /vmlinuz-b", "file: changed /boot/grub/grub.cfg [content] []"},
 		},
 		"the kernel": {
 			node{"usr/lib/modules/6.12.1/x.ko": "-", "usr/lib/modules/6.12.1/modules.dep": "-", "usr/lib/modules/6.12.2/modules.dep": "x.ko:\n"},

@@ -281,7 +281,7 @@ func (s *side) kernel(n *validate.Node) error {
 	}
 	for _, e := range boots {
 		if e.Default {
-			s.say("kernel", "booted by default", Fact{Value: e.Kernel, From: e.Pos.String()})
+			s.say("kernel command line", "(kernel)", Fact{Value: e.Kernel, From: e.Pos.String()})
 		}
 	}
 	return nil
@@ -302,7 +302,9 @@ func (s *side) configuration(n *validate.Node) error {
 			s.absent[topic] = p.Absent
 			continue
 		}
-		s.facts[topic] = facts{}
+		if s.facts[topic] == nil {
+			s.facts[topic] = facts{}
+		}
 		for _, e := range p.List {
 			from := ""
 			if !e.Pos.IsDefault() {

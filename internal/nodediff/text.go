@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -59,7 +60,7 @@ func (r Report) WriteText(w io.Writer, opts TextOptions) error {
 	if len(same) > 0 {
 		p.line("the same: %s", strings.Join(same, ", "))
 	}
-	for _, l := range r.Left {
+	for _, l := range r.reasons() {
 		p.line("not compared: %s: %s", l.Topic, visible(l.Reason))
 	}
 	if r.Same {
@@ -67,6 +68,20 @@ func (r Report) WriteText(w io.Writer, opts TextOptions) error {
 	}
 	_, err := io.WriteString(w, p.b.String())
 	return err
+}
+
+// reasons are what was not compared, with the topics of one reason together.
+func (r Report) reasons() []Left {
+	var all []Left
+	for _, l := range r.Left {
+		i := slices.IndexFunc(all, func(o Left) bool { return o.Reason == l.Reason })
+		if i < 0 {
+			all = append(all, l)
+			continue
+		}
+		all[i].Topic += ", " + l.Topic
+	}
+	return all
 }
 
 // printer collects the text.

@@ -62,7 +62,7 @@ integration: setup-build setup-test bin/packer
 # builds of many containerd releases, boots of hand-made systems.
 .PHONY: slow
 slow: setup-build setup-test bin/packer ## the tests that take longer than the rest together
-	$(SUDO) $(GO) test -tags integration,slow -p 1 -timeout 90m ./builder/... ./e2e/machine/... ./internal/pipeline/... ./validate/...
+	$(SUDO) $(GO) test -tags integration,slow -p 1 -timeout 90m ./builder/... ./e2e/machine/... ./internal/pipeline/... ./internal/ubuntutest/... ./validate/...
 
 .PHONY: packer-test
 packer-test: setup-build bin/packer bin/packer-plugin-nodeimage

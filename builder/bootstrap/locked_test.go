@@ -117,7 +117,7 @@ func TestALockThatCannotBeBuilt(t *testing.T) {
 		want   []string
 	}{
 		"offline": {lockOf("base-files", "libc6"), func(m *Maker) { m.Fetch = nil }, exitcode.Usage,
-			[]string{"base-files 13.8", "libc6 2.41-12", "bundle import"}},
+			[]string{"base-files 13.8", "libc6 2.41-12", "build once with a network"}},
 		"more was installed": {lockOf("base-files"), func(*Maker) {}, exitcode.Usage, []string{"libc6: found 2.41-12", "not in the lock"}},
 		"other content": {lockOf("base-files", "libc6"), func(m *Maker) {
 			m.Fetch = func(_ context.Context, _ lock.Package, target string) error {

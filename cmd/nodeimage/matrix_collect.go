@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/matrix"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/page"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/reportfile"
 )
 
@@ -23,7 +24,8 @@ func newMatrixCollect() *cobra.Command {
 		Long: `Merge folders of results, of any number of machines, and hold them against the
 plan: every planned cell must have a verdict or a signed one from before, and it
 must be the expected one. Of several runs of a cell the latest with a verdict
-counts. DIR gets matrix.json.
+counts. DIR gets matrix.json, and for people index.html, a page that needs no
+network, summary.md and badge.svg.
 
 Exit codes: 0 all is as planned; 1 a cell is red that must be green, is known to
 be bad and green or red for another cause, or is called bad by an entry that has
@@ -57,6 +59,9 @@ verdict.`,
 			if err := reportfile.Save(output, map[string]func(io.Writer) error{matrix.CollectedFile: collected.WriteJSON}); err != nil {
 				return err
 			}
+			if err := page.Save(output, collected); err != nil {
+				return err
+			}
 			write := collected.WriteText
 			if format.value == "json" {
 				write = collected.WriteJSON
@@ -69,7 +74,7 @@ verdict.`,
 	}
 	cmd.Flags().StringVar(&plan, "plan", "", "plan.json of 'nodeimage matrix plan --save'")
 	cmd.Flags().StringVar(&previous, "previous", "", "matrix.json of an earlier time, whose history goes on")
-	cmd.Flags().StringVarP(&output, "output", "o", "matrix-report", "directory for matrix.json")
+	cmd.Flags().StringVarP(&output, "output", "o", "matrix-report", "directory for matrix.json and the page")
 	cmd.Flags().Var(format, "format", "how to print it")
 	return cmd
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/matrix"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/matrix/matrixtest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/page"
 )
 
 func matrixVerb(t *testing.T, args ...string) (stdout string, err error) {
@@ -63,6 +64,11 @@ func TestMatrixPlanAndCollect(t *testing.T) {
 	}
 	if c, err := matrix.ReadCollected(filepath.Join(report, matrix.CollectedFile)); err != nil || len(c.Cells) != 5 || c.Outcomes[matrix.ExpectedRed]+c.Outcomes[matrix.Good] != 4 {
 		t.Errorf("collected: %+v, %v", c.Outcomes, err)
+	}
+	for file, want := range map[string]string{page.IndexFile: "missing", page.SummaryFile: "missing", page.BadgeFile: "<svg"} {
+		if text, err := os.ReadFile(filepath.Join(report, file)); err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s has no %q: %v", file, want, err)
+		}
 	}
 	// A plan from which a cell was cut must not make the missing one vanish.
 	var cut matrix.Plan

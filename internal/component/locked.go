@@ -65,7 +65,7 @@ func (m *Maker) locked(ctx context.Context, name string, src source) (Built, err
 			return m.lockedDebs(ctx, want, dir)
 		}
 		if m.offline {
-			return exitcode.BadInput(fmt.Errorf("version %s of the lock is not in the store and nothing is made offline: run `nodeimage bundle import`, or build once with a network", cmp.Or(want.Version, want.Sum)))
+			return exitcode.BadInput(fmt.Errorf("version %s of the lock is not in the store and nothing is made offline: build once with a network and the same store", cmp.Or(want.Version, want.Sum)))
 		}
 		built, err := m.build(ctx, name, src)
 		if err != nil {

@@ -42,7 +42,7 @@ func Gather(ctx context.Context, s *store.Store, fetch Fetch, packages []lock.Pa
 		for i, p := range missing {
 			names[i] = p.Name + " " + p.Version
 		}
-		return exitcode.BadInput(fmt.Errorf("%d packages of the lock are not in the store and nothing is fetched offline: %s: run `nodeimage bundle import`, or build once with a network", len(missing), strings.Join(names, ", ")))
+		return exitcode.BadInput(fmt.Errorf("%d packages of the lock are not in the store and nothing is fetched offline: %s: build once with a network and the same store", len(missing), strings.Join(names, ", ")))
 	}
 	scratch, release, err := s.Scratch("debs")
 	if err != nil {

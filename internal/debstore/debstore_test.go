@@ -59,7 +59,7 @@ func TestADroppedPackageComesFromTheSnapshot(t *testing.T) {
 	if exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), "package c") || !strings.Contains(err.Error(), "lock --update") {
 		t.Errorf("a package that is nowhere: %v", err)
 	}
-	if err := Gather(t.Context(), s, nil, []lock.Package{b, c}); exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), "bundle import") || !strings.Contains(err.Error(), "c 1+b~1") {
+	if err := Gather(t.Context(), s, nil, []lock.Package{b, c}); exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), "build once with a network") || !strings.Contains(err.Error(), "c 1+b~1") {
 		t.Errorf("offline: %v", err)
 	}
 }

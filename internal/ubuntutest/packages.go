@@ -55,8 +55,11 @@ func (a *Archive) baseFiles(ctx context.Context) (string, error) {
 		return "", err
 	}
 	debs, err := filepath.Glob(filepath.Join(a.dir, "apt", "base-files_*.deb"))
-	if err != nil || len(debs) != 1 {
-		return "", fmt.Errorf("apt downloaded %d packages, %w", len(debs), err)
+	if err != nil {
+		return "", err
+	}
+	if len(debs) != 1 {
+		return "", fmt.Errorf("apt downloaded %d packages as base-files, expected 1", len(debs))
 	}
 	if err := a.run(ctx, a.dir, "dpkg-deb", "--raw-extract", debs[0], tree); err != nil {
 		return "", err

@@ -54,7 +54,7 @@ Exit codes: 0 compared; 1 they differ, with --exit-code; 2 A or B cannot be read
 				err = report.WriteText(out, nodediff.TextOptions{All: all})
 			}
 			if err == nil && code && !report.Same {
-				err = exitcode.With(exitcode.Failed, errors.New("A and B differ"))
+				err = exitcode.With(exitcode.Failed, errors.New("the two differ"))
 			}
 			return err
 		},

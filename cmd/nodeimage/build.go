@@ -29,7 +29,7 @@ not built again, and the same inputs give the same bytes.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if os.Geteuid() != 0 {
-				return userns.Run(cmd.Context(), append([]string{"/proc/self/exe"}, os.Args[1:]...)...)
+				return userns.Again(cmd.Context())
 			}
 			opts.Profile = args[0]
 			opts.UI = console.New(cmd.ErrOrStderr())

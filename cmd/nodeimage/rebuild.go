@@ -34,7 +34,7 @@ their files, container images. The rebuilt image stays in DIR.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if os.Geteuid() != 0 {
-				return userns.Run(cmd.Context(), append([]string{"/proc/self/exe"}, os.Args[1:]...)...)
+				return userns.Again(cmd.Context())
 			}
 			opts.UI = console.New(cmd.ErrOrStderr())
 			report, err := runRebuild(cmd.Context(), args[0], profile, output, opts)

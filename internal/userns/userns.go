@@ -38,6 +38,18 @@ type Exit int
 // Error implements error.
 func (e Exit) Error() string { return fmt.Sprintf("it exited with %d", int(e)) }
 
+// Again runs this program once more, with its own arguments, as Run does.
+//
+// Its path is looked up here: to the shell that waits for the mapping,
+// /proc/self/exe is the shell.
+func Again(ctx context.Context) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return Run(ctx, append([]string{program}, os.Args[1:]...)...)
+}
+
 // Run starts argv as root of a new user namespace in which the user's
 // subordinate IDs are the other users, and returns when it ended: nil, or
 // [Exit]. When ctx is done it gets SIGTERM and is waited for. The program is to

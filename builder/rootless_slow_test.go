@@ -1,4 +1,4 @@
-//go:build integration
+//go:build integration && slow
 
 package builder
 
@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 )
 
@@ -44,6 +45,15 @@ func userChild(name, dir string) *exec.Cmd {
 	cmd.Dir = dir
 	cmd.Stderr = os.Stderr
 	return cmd
+}
+
+// TestBuildWithoutRoot wants root's bytes from an ordinary user.
+func TestBuildWithoutRoot(t *testing.T) {
+	dir := workspace(t, debian, keyring)
+	if _, err := buildIn(t.Context(), dir, console.New(testWriter{t})); err != nil {
+		t.Fatal(err)
+	}
+	sameWithoutRoot(t, dir, readManifest(t, dir))
 }
 
 // sameWithoutRoot builds what is in dir as an ordinary user, with the base of

@@ -42,8 +42,10 @@ func (s *Store) hold(name string) error {
 
 func (s *Store) usePath(name string) string { return filepath.Join(s.dir, locksDir, name+".use") }
 
+// openUse opens for reading, which a lock can do with: a file system that is to
+// become read-only waits for nobody who writes.
 func (s *Store) openUse(name string) (*os.File, error) {
-	return os.OpenFile(s.usePath(name), os.O_RDWR|os.O_CREATE, 0o644)
+	return os.OpenFile(s.usePath(name), os.O_RDONLY|os.O_CREATE, 0o644)
 }
 
 // alone calls do while nobody holds name, and returns errLocked when somebody

@@ -73,6 +73,7 @@ start() {
 }
 
 k8s() { ctr --address "$sock" --namespace k8s.io images "$@"; }
+leases() { ctr --address "$sock" --namespace k8s.io leases "$@"; }
 
 # unready prints the wanted images that are not as they should be.
 unready() {
@@ -102,6 +103,11 @@ if [ "$mode" = import ]; then
 		# as a sign that it has already made its own reference by image ID.
 		k8s label "${want%=*}" io.cri-containerd.pinned=pinned >>"$work/log" 2>&1 || die "pinning ${want%=*} failed"
 	done
+	# The index that each tar came with belongs to no image. containerd removes
+	# it some time after the import, or not before it is stopped: what is in the
+	# store must not depend on that. The end of a lease waits for the collector.
+	leases create --id nodeimage-preload >>"$work/log" 2>&1 || die "making a lease failed"
+	leases delete --sync nodeimage-preload >>"$work/log" 2>&1 || die "waiting for containerd's garbage collector failed"
 fi
 left=$(unready "$@") || left=unknown
 if [ -n "$left" ]; then

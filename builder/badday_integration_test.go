@@ -216,14 +216,14 @@ func TestMirrorIsCut(t *testing.T) {
 // TestFullDisk puts the cache on small file systems, on which the build gets
 // stuck in different steps.
 func TestFullDisk(t *testing.T) {
-	full := workspace(t, debian, keyring)
+	full, shared := workspace(t, debian, keyring), warmCache(t)
 	t.Setenv("BUILDER_TEST_NO_SPACE_CHECK", "1")
 	for _, tc := range []struct{ size, step string }{
 		{"64m", "bootstrapping"}, {"400m", "unpacking the base system"}, {"800m", "assembling the disk"}, {"1080m", "writing qcow2"},
 	} {
 		t.Run(tc.size, func(t *testing.T) {
-			mount := `mkdir -p "$1" && mount -t tmpfs -o "size=$2" t "$1" && { [ -z "$3" ] || [ "$2" = 64m ] || cp -a "$3/entries" "$1"; } && shift 3 && "$@"; code=$?; find "$0/cache/scratch" "$0/cache/tmp" -mindepth 1 >&2; exit $code`
-			cmd := child(full, "unshare", "--mount", "sh", "-c", mount, full, filepath.Join(full, "cache"), tc.size, os.Getenv(warmVariable))
+			mount := `mkdir -p "$1" && mount -t tmpfs -o "size=$2" t "$1" && { [ "$2" = 64m ] || cp -a "$3/entries" "$1"; } && shift 3 && "$@"; code=$?; find "$0/cache/scratch" "$0/cache/tmp" -mindepth 1 >&2; exit $code`
+			cmd := child(full, "unshare", "--mount", "sh", "-c", mount, full, filepath.Join(full, "cache"), tc.size, shared)
 			var leftovers bytes.Buffer
 			cmd.Stderr = &leftovers
 			code, said := finish(t, cmd)

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,9 +23,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
 
 // small is debian-13 with hardly more than boots.
@@ -59,22 +63,71 @@ const (
 	// childVariable makes TestChildBuild build in the directory it names; the
 	// processes of the build inherit it, and are known by it.
 	childVariable = "BUILDER_TEST_DIR"
-	// warmVariable may name a cache of an earlier build; most tests do not
-	// care where the base comes from, and bootstrapping takes most of a build.
+	// warmVariable may name a cache of an earlier build, whose base is taken
+	// instead of making one.
 	warmVariable = "BUILDER_TEST_WARM_CACHE"
 )
 
-// warm gives a workspace the entries of a cache, if there is one.
+// TestMain removes what tests share.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if sharedBase.dir != "" {
+		_ = os.RemoveAll(sharedBase.dir)
+	}
+	os.Exit(code)
+}
+
+// sharedBase is a store that has the base of the small profile.
+var sharedBase struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// warmCache is a store with the base of the small profile, made once: most
+// tests do not care where theirs comes from, and bootstrapping takes most of a
+// build.
+func warmCache(t *testing.T) string {
+	t.Helper()
+	if cache := os.Getenv(warmVariable); cache != "" {
+		return cache
+	}
+	sharedBase.once.Do(func() {
+		sharedBase.err = func() error {
+			dir, err := os.MkdirTemp("", "nodeimage-base-")
+			if err != nil {
+				return err
+			}
+			sharedBase.dir = dir
+			file := filepath.Join(dir, "small.yaml")
+			if err := os.WriteFile(file, fmt.Appendf(nil, small, keyring, debian), 0o644); err != nil {
+				return err
+			}
+			p, err := profiles.Load(file)
+			if err != nil {
+				return err
+			}
+			s, err := store.Open(dir)
+			if err != nil {
+				return err
+			}
+			_, err = bootstrap.Maker{Host: run.Host{}, Store: s}.Make(context.Background(), p)
+			return err
+		}()
+	})
+	if sharedBase.err != nil {
+		t.Fatalf("making the base that tests share: %v", sharedBase.err)
+	}
+	return sharedBase.dir
+}
+
+// warm gives a workspace the base of the store that tests share.
 func warm(t *testing.T, dir string) string {
 	t.Helper()
-	cache := os.Getenv(warmVariable)
-	if cache == "" {
-		return dir
-	}
 	if err := os.Mkdir(filepath.Join(dir, "cache"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("cp", "-al", filepath.Join(cache, "entries"), filepath.Join(dir, "cache")).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "-al", filepath.Join(warmCache(t), "entries"), filepath.Join(dir, "cache")).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return dir

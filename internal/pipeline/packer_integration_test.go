@@ -5,6 +5,7 @@ package pipeline_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/nodediff"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/pipeline"
 )
 
@@ -99,6 +101,13 @@ func TestPackerAndCommandLineAgree(t *testing.T) {
 			t.Fatalf("manifest lacks components, packages or container images: %d, %d, %d", len(m.Components), len(m.Packages), len(m.Containers))
 		}
 	}
+	if diff := cmp.Diff(want.Images, got.Images); diff != "" {
+		t.Errorf("packer's image differs from nodeimage build's (-nodeimage +packer):\n%s", diff)
+		report, err := nodediff.Compare(t.Context(), filepath.Join(inProcess, "debian-13.qcow2"), filepath.Join(byPacker, "debian-13.qcow2"), nodediff.Options{Disk: true})
+		var text strings.Builder
+		t.Logf("%v\n%s", errors.Join(err, report.WriteText(&text, nodediff.TextOptions{})), text.String())
+	}
+	got.Images = want.Images
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("packer's manifest differs from nodeimage build's (-nodeimage +packer):\n%s", diff)
 	}

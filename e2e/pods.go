@@ -33,7 +33,7 @@ type podsState struct {
 const wantLabel = "cri-containerd.apparmor.d (enforce)"
 
 // startPods waits until each test pod is where it shall be when it is deleted.
-// They were made at once when the cluster was.
+// They have been in the making since the cluster was.
 func (s *suite) startPods(ctx context.Context) (*podsState, error) {
 	c := s.cluster.value
 	if c == nil {
@@ -86,7 +86,7 @@ func (c *clusterState) podsMade(ctx context.Context) error {
 }
 
 // createPods makes what is wanted.
-func (c *clusterState) createPods(ctx context.Context, d demand) error {
+func (c *clusterState) createPods(ctx context.Context, d demand, pace *pace) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: workload.Namespace}}
 	err := insist(ctx, func() error {
 		_, err := c.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
@@ -99,7 +99,7 @@ func (c *clusterState) createPods(ctx context.Context, d demand) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(8)
+	group.SetLimit(pace.atOnce)
 	pods := c.client.CoreV1().Pods(workload.Namespace)
 	create := func(what string, do func() error) {
 		group.Go(func() error {
@@ -128,9 +128,15 @@ func (c *clusterState) createPods(ctx context.Context, d demand) error {
 		})
 	}
 	for _, pod := range d.plain() {
-		create("pod "+pod.Name, func() error {
-			_, err := pods.Create(ctx, pod, metav1.CreateOptions{})
-			return err
+		group.Go(func() error {
+			err := insist(ctx, func() error {
+				_, err := pods.Create(ctx, pod, metav1.CreateOptions{})
+				return err
+			}, apierrors.IsAlreadyExists)
+			if err != nil {
+				return fmt.Errorf("making pod %s: %w", pod.Name, err)
+			}
+			return pace.until(ctx, pod.Name)
 		})
 	}
 	return group.Wait()

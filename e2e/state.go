@@ -118,12 +118,16 @@ func (s *suite) startCluster(ctx context.Context) (*clusterState, error) {
 		s.watchers.Go(func() { s.followEvents(c) })
 	}
 	if !s.demand.empty() {
-		// They start while CoreDNS does, which mostly waits for others.
 		c.made = make(chan error, 1)
 		s.watchers.Go(func() {
 			ctx, cancel := context.WithTimeout(s.ctx, podsLimit)
 			defer cancel()
-			c.made <- c.createPods(ctx, s.demand)
+			pace := &pace{recorder: c.recorder, atOnce: podsAtOnce, limit: paceLimit}
+			if tcg {
+				pace.atOnce = podsAtOnceTCG
+				c.waitForSystem(ctx)
+			}
+			c.made <- c.createPods(ctx, s.demand, pace)
 		})
 	}
 	return c, nil
@@ -237,33 +241,44 @@ func (s *suite) settled(ctx context.Context, c *clusterState) error {
 	hopeful, stop := s.whileHopeful(ctx)
 	defer stop()
 	go s.followCrashes(hopeful, c)
-	err := c.recorder.Wait(hopeful, func() error {
-		var waiting []string
-		dns := 0
-		for _, p := range c.recorder.Pods() {
-			if p.Namespace != systemNamespace || !p.Gone.IsZero() {
-				continue
-			}
-			if !cluster.PodReady(p.Last) {
-				waiting = append(waiting, p.Name+podReason(p.Last))
-			}
-			if strings.HasPrefix(p.Name, "coredns-") {
-				dns++
-			}
-		}
-		if dns == 0 {
-			waiting = append(waiting, "coredns has no pod")
-		}
-		if len(waiting) > 0 {
-			slices.Sort(waiting)
-			return fmt.Errorf("not ready: %s", strings.Join(waiting, ", "))
-		}
-		return nil
-	})
+	err := c.recorder.Wait(hopeful, c.systemReady)
 	if err == nil {
 		s.notes.up()
 	}
 	return err
+}
+
+// systemReady tells which of the cluster's own pods are not ready yet.
+func (c *clusterState) systemReady() error {
+	var waiting []string
+	dns := 0
+	for _, p := range c.recorder.Pods() {
+		if p.Namespace != systemNamespace || !p.Gone.IsZero() {
+			continue
+		}
+		if !cluster.PodReady(p.Last) {
+			waiting = append(waiting, p.Name+podReason(p.Last))
+		}
+		if strings.HasPrefix(p.Name, "coredns-") {
+			dns++
+		}
+	}
+	if dns == 0 {
+		waiting = append(waiting, "coredns has no pod")
+	}
+	if len(waiting) > 0 {
+		slices.Sort(waiting)
+		return fmt.Errorf("not ready: %s", strings.Join(waiting, ", "))
+	}
+	return nil
+}
+
+// waitForSystem waits until the cluster's own pods are ready, or until it has
+// waited long enough: that they never are is for the specs to report.
+func (c *clusterState) waitForSystem(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	defer cancel()
+	_ = c.recorder.Wait(ctx, c.systemReady)
 }
 
 // followCrashes notes the logs of the system's pods while one of them crashes

@@ -44,7 +44,8 @@ func TestThresholdsPage(t *testing.T) {
 		"bootLimit": bootLimit, "initLimit": initLimit, "settleLimit": settleLimit, "podsLimit": podsLimit, "restartLimit": restartLimit,
 		"rebootLimit": rebootLimit, "commandLimit": commandLimit, "evidenceLimit": evidenceLimit, "explainLimit": explainLimit,
 		"oracleInterval": oracleInterval, "nodeInterval": nodeInterval, "soakInterval": soakInterval, "growBy": fmt.Sprintf("%d GiB", growBy>>30),
-		"DefaultSoak": DefaultSoak, "insistFor": insistFor, "insistInterval": insistInterval, "controlPlaneContainers": controlPlaneContainers,
+		"DefaultSoak": DefaultSoak, "insistFor": insistFor, "insistInterval": insistInterval,
+		"paceLimit": paceLimit, "podsAtOnce": podsAtOnce, "podsAtOnceTCG": podsAtOnceTCG, "controlPlaneContainers": controlPlaneContainers,
 	}
 	rows := pageRows(t)
 	for name, want := range values {
@@ -52,7 +53,7 @@ func TestThresholdsPage(t *testing.T) {
 			t.Errorf("%s has %q for %s, the code has %v", thresholdsPage, got, name, want)
 		}
 	}
-	for _, file := range []string{"thresholds.go", "insist.go"} {
+	for _, file := range []string{"thresholds.go", "insist.go", "pace.go"} {
 		for _, name := range constants(t, file) {
 			if _, known := values[name]; !known {
 				t.Errorf("%s: this test and %s must say what %s is and why", file, thresholdsPage, name)

@@ -63,7 +63,7 @@ func (v vm) argv() []string {
 	case AccelKVM:
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	default:
-		args = append(args, "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max")
+		args = append(args, "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max,la57=off")
 	}
 	if v.firmware.code != "" {
 		args = append(args,

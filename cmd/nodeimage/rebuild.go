@@ -13,6 +13,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/nodediff"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/pipeline"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/rebuild"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/userns"
@@ -29,8 +30,8 @@ func newRebuild() *cobra.Command {
 		Long: `Build an image again from what the manifest beside it names, and compare.
 
 Exit code 0 means that the two are identical to the last byte. With 1 they are
-not, and what they were made from otherwise is named: packages, components and
-their files, container images. The rebuilt image stays in DIR.`,
+not, and all that differs is named: packages, components, container images, each
+file, and the ranges of bytes outside files. The rebuilt image stays in DIR.`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if os.Geteuid() != 0 {
@@ -86,7 +87,7 @@ func runRebuild(ctx context.Context, image, profile, output string, opts pipelin
 	if _, err := pipeline.Build(ctx, opts); err != nil {
 		return rebuild.Report{}, err
 	}
-	return rebuild.Compare(original, again)
+	return rebuild.Compare(ctx, original, again)
 }
 
 // sameFile tells whether b, which may be missing, is the file a.
@@ -112,12 +113,18 @@ func printRebuild(w io.Writer, r rebuild.Report) error {
 		lines = append(lines, "  "+difference)
 	}
 	if len(r.Differences) == 0 {
-		lines = append(lines, "  both were made from the same packages, components and container images: look into the two files")
+		lines = append(lines, "  both were made from the same packages, components and container images")
+	}
+	if r.DiffError != "" {
+		lines = append(lines, "  they could not be looked into: "+r.DiffError)
 	}
 	for _, line := range lines {
 		if _, err := fmt.Fprintln(w, line); err != nil {
 			return err
 		}
 	}
-	return nil
+	if r.Diff == nil {
+		return nil
+	}
+	return r.Diff.WriteText(w, nodediff.TextOptions{})
 }

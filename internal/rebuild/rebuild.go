@@ -15,6 +15,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/disk"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/nodediff"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
 
@@ -103,10 +104,15 @@ type Report struct {
 	// Differences name what the two were made from otherwise. Without any, the
 	// same inputs gave other bytes.
 	Differences []string `json:"differences"`
+	// Diff has each file and each range of bytes that differs, when they do.
+	Diff *nodediff.Report `json:"diff,omitempty"`
+	// DiffError is why there is no Diff: not every format can be looked into.
+	DiffError string `json:"diffError,omitempty"`
 }
 
-// Compare compares the original with the image that was built again.
-func Compare(o Original, again string) (Report, error) {
+// Compare compares the original with the image that was built again. When they
+// differ it looks into both.
+func Compare(ctx context.Context, o Original, again string) (Report, error) {
 	m, err := readManifest(ManifestPath(again))
 	if err != nil {
 		return Report{}, err
@@ -118,8 +124,18 @@ func Compare(o Original, again string) (Report, error) {
 		}
 	}
 	r.Identical = r.Got == r.SHA256
-	if !r.Identical {
-		r.Differences = differences(o.Manifest, m)
+	if r.Identical {
+		return r, nil
+	}
+	r.Differences = differences(o.Manifest, m)
+	diff, err := nodediff.Compare(ctx, o.Path, again, nodediff.Options{Times: true, Disk: true})
+	switch {
+	case ctx.Err() != nil:
+		return r, exitcode.Transient(ctx.Err())
+	case err != nil:
+		r.DiffError = err.Error()
+	default:
+		r.Diff = &diff
 	}
 	return r, nil
 }

@@ -1,9 +1,11 @@
 package rebuild
 
 import (
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,7 +53,7 @@ func TestIdentical(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Compare(o, image(t, "same", nil))
+	r, err := Compare(t.Context(), o, image(t, "same", nil))
 	if err != nil || !r.Identical || len(r.Differences) != 0 || r.Got != r.SHA256 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -66,7 +68,7 @@ func TestWhatDiffersIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Compare(o, image(t, "after", func(m *manifest.Manifest) {
+	r, err := Compare(t.Context(), o, image(t, "after", func(m *manifest.Manifest) {
 		m.Packages = []manifest.Package{{Name: "apt", Version: "3.0.2", Arch: "amd64", SHA256: "12"}, {Name: "zstd", Version: "1", Arch: "amd64", SHA256: "23"}}
 		m.Components[0].Toolchain = "go1.27"
 		m.Components[0].Files[0].SHA256 = "34"
@@ -87,6 +89,52 @@ func TestWhatDiffersIsNamed(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, r.Differences); diff != "" {
 		t.Errorf("differences (-want +got):\n%s", diff)
+	}
+	// These are no disks: that they could not be looked into is said.
+	if r.Diff != nil || r.DiffError == "" {
+		t.Errorf("a difference of two texts: %+v, %q", r.Diff, r.DiffError)
+	}
+}
+
+// Two disks made from the same things are compared byte by byte.
+func TestBytesThatDifferAreNamed(t *testing.T) {
+	t.Parallel()
+	packed, err := os.Open("../../validate/target/testdata/disk.raw.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close()
+	z, err := gzip.NewReader(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := func() string {
+		return image(t, string(disk), func(m *manifest.Manifest) { m.Images[0].Format = "raw" })
+	}
+	a := raw()
+	at := len(disk) - 40<<10 // in no partition: before the second partition table
+	disk[at] ^= 1
+	b := raw()
+	o, err := Read(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Compare(t.Context(), o, b)
+	if err != nil || r.Identical {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if len(r.Differences) != 0 {
+		t.Errorf("made from other things: %v", r.Differences)
+	}
+	if r.Diff == nil {
+		t.Fatalf("no difference was looked for: %s", r.DiffError)
+	}
+	if r.Diff.Disk == nil || len(r.Diff.Disk.Ranges) != 1 || r.Diff.Disk.Ranges[0].Start != int64(at)&^511 {
+		t.Errorf("want the range at %d: %+v", at, r.Diff.Disk)
 	}
 }
 

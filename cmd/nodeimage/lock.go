@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
@@ -22,7 +24,7 @@ func newLock() *cobra.Command {
 	var update, check bool
 	format := newFormat("text", "json")
 	cmd := &cobra.Command{
-		Use:   "lock PROFILE",
+		Use:   "lock PROFILE [NAME...]",
 		Short: "Write down everything that a profile's image is made from",
 		Long: `Resolve a profile into its lock: every package with its sum and where it is
 from, the signed Release files, the kernel, every component and container image.
@@ -30,11 +32,20 @@ A build with the lock installs exactly that.
 
 The lock of my-node.yaml is my-node.lock.yaml beside it, which builds of that
 profile then use; that of a built-in profile is written into the current
-directory, and is used with --lock. --update moves a lock to what there is now,
-and --check only says what would move (exit code 1 if anything would). Needs root.`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+directory, and is used with --lock.
+
+--update moves a lock to what there is now. With NAMEs, only those components and
+packages move, and the system that this gives is tried before it is written.
+--check only says what would move, and which components have known holes; the
+exit code is 1 if anything would, or if a hole is not rated low. Needs root.`,
+		Example: "  nodeimage lock my-node.yaml --update runc libc6",
+		Args:    usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.Profile, opts.OutputDir = args[0], "."
+			names := args[1:]
+			if len(names) > 0 && !update {
+				return exitcode.BadInput(fmt.Errorf("%s: names go with --update: expected one profile", strings.Join(names, " ")))
+			}
 			opts.UI = console.New(cmd.ErrOrStderr())
 			if file == "" {
 				file = lock.Beside(opts.Profile)
@@ -43,24 +54,38 @@ and --check only says what would move (exit code 1 if anything would). Needs roo
 			if err != nil {
 				return err
 			}
-			now, err := pipeline.Lock(cmd.Context(), opts)
+			var now *lock.Lock
+			if len(names) > 0 {
+				now, err = pipeline.MoveLock(cmd.Context(), opts, old, names)
+			} else {
+				now, err = pipeline.Lock(cmd.Context(), opts)
+			}
 			if err != nil {
 				return err
 			}
 			changes := now.Compare(old)
+			// Of what is locked, or will be.
+			judged := now
+			if check {
+				judged = old
+			}
+			holes, err := holesOf(judged)
+			if err != nil {
+				return err
+			}
 			if !check {
 				write := func(name string, data []byte, perm os.FileMode) error { return renameio.WriteFile(name, data, perm) }
 				if err := now.Write(file, write); err != nil {
 					return err
 				}
 			}
-			if err := printChanges(cmd, format.value, file, changes, update || check); err != nil {
+			if err := printChanges(cmd, format.value, file, changes, holes, update || check); err != nil {
 				return err
 			}
-			if check && len(changes) > 0 {
-				return exitcode.With(exitcode.Failed, fmt.Errorf("%d things of %s would move: run `nodeimage lock %s --update`", len(changes), file, opts.Profile))
+			if !check {
+				return nil
 			}
-			return nil
+			return judge(opts.Profile, file, changes, holes)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "output", "o", "", "the lock's file (default: beside the profile)")
@@ -90,16 +115,32 @@ func oldLock(file string, update, check bool) (*lock.Lock, error) {
 	return &lock.Lock{}, nil
 }
 
-func printChanges(cmd *cobra.Command, format, file string, changes []lock.Change, compared bool) error {
+// judge is the end of --check.
+func judge(profile, file string, changes []lock.Change, holes []hole) error {
+	var problems []string
+	if len(changes) > 0 {
+		problems = append(problems, fmt.Sprintf("%d things of %s would move: run `nodeimage lock %s --update`", len(changes), file, profile))
+	}
+	if n := len(slices.DeleteFunc(slices.Clone(holes), func(h hole) bool { return h.Low })); n > 0 {
+		problems = append(problems, fmt.Sprintf("its components have %d known holes: move the profile's versions to releases with the fixes", n))
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	return exitcode.With(exitcode.Failed, errors.New(strings.Join(problems, "; ")))
+}
+
+func printChanges(cmd *cobra.Command, format, file string, changes []lock.Change, holes []hole, compared bool) error {
 	switch {
 	case format == "json":
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
 			File    string        `json:"file"`
 			Changes []lock.Change `json:"changes"`
-		}{file, append([]lock.Change{}, changes...)})
+			Holes   []hole        `json:"holes"`
+		}{file, append([]lock.Change{}, changes...), holes})
 	case compared:
-		return lock.WriteChanges(cmd.OutOrStdout(), changes)
+		return errors.Join(lock.WriteChanges(cmd.OutOrStdout(), changes), writeHoles(cmd.OutOrStdout(), holes))
 	}
 	_, err := fmt.Fprintln(cmd.OutOrStdout(), file)
-	return err
+	return errors.Join(err, writeHoles(cmd.OutOrStdout(), holes))
 }

@@ -53,6 +53,7 @@ changed; 75 the infrastructure failed and a retry may help.`,
 		newPull(),
 		newStore(),
 		newLock(),
+		newBundle(),
 	)
 	return root
 }

@@ -74,7 +74,7 @@ func (m *Maker) locked(ctx context.Context, name string, src source) (Built, err
 		if err := sameFiles(want, built); err != nil {
 			return err
 		}
-		return copyEntry(filepath.Dir(filepath.Dir(built.Files[0].Path)), dir)
+		return CopyEntry(filepath.Dir(filepath.Dir(built.Files[0].Path)), dir)
 	})
 	if err != nil {
 		return Built{}, fmt.Errorf("component %s: %w", name, err)
@@ -149,8 +149,8 @@ func (m *Maker) lockedDebs(ctx context.Context, want lock.Component, dir string)
 	return os.WriteFile(filepath.Join(dir, entryName), append(text, '\n'), 0o644)
 }
 
-// copyEntry copies a component's entry, whose files are not changed any more.
-func copyEntry(from, to string) error {
+// CopyEntry copies a component's entry, whose files are not changed any more.
+func CopyEntry(from, to string) error {
 	if err := os.Mkdir(filepath.Join(to, filesDir), 0o755); err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/google/renameio/v2"
 
@@ -115,8 +117,9 @@ func writeWhole(name string, data []byte, perm os.FileMode) error {
 	return renameio.WriteFile(name, data, perm)
 }
 
-// Lock resolves a profile, as an unlocked build would, and returns its lock. It
-// needs root, and leaves all that the lock names in the store.
+// Lock resolves a profile, as an unlocked build would, and returns its lock, with
+// who signed each component whose upstream signs. It needs root, and leaves all
+// that the lock names in the store.
 func Lock(ctx context.Context, opts Options) (*lock.Lock, error) {
 	p, err := profiles.Load(opts.Profile)
 	if err != nil {
@@ -133,9 +136,67 @@ func Lock(ctx context.Context, opts Options) (*lock.Lock, error) {
 	if err != nil {
 		return nil, err
 	}
+	client, err := fetchClient(opts, s)
+	if err != nil {
+		return nil, err
+	}
+	// Before anything is made: a signature that is wrong ends it at once.
+	signed, err := component.Signers(ctx, p, client, component.Trust{})
+	if err != nil {
+		return nil, err
+	}
 	made, err := resolve(ctx, opts, p, s, nil)
 	if err != nil {
 		return nil, err
 	}
-	return made.lock(ctx, p)
+	l, err := made.lock(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	nameSigners(l, signed)
+	return l, nil
+}
+
+// nameSigners writes into each component who signed its files.
+func nameSigners(l *lock.Lock, signed []component.Signed) {
+	for i := range l.Components {
+		var by []string
+		for _, file := range signed {
+			if file.Component == l.Components[i].Name && !slices.Contains(by, file.By.String()) {
+				by = append(by, file.By.String())
+			}
+		}
+		slices.Sort(by)
+		l.Components[i].Signer = strings.Join(by, ", ")
+	}
+}
+
+// MoveLock is Lock for some components and packages alone: everything else stays
+// as old has it. That the result gives a system is tried before it is returned.
+func MoveLock(ctx context.Context, opts Options, old *lock.Lock, names []string) (*lock.Lock, error) {
+	p, err := profiles.Load(opts.Profile)
+	if err != nil {
+		return nil, err
+	}
+	now, err := Lock(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	moved, err := old.With(now, p, names)
+	if err != nil {
+		return nil, err
+	}
+	s, err := openStore(opts.CacheDir)
+	if err != nil {
+		return nil, err
+	}
+	made, err := resolveAll(ctx, opts, p, s, moved)
+	if err != nil {
+		return nil, fmt.Errorf("only %s moved: %w", strings.Join(names, ", "), err)
+	}
+	moved.Images = nil
+	for _, i := range made.set.Images {
+		moved.Images = append(moved.Images, lock.Image{Name: i.Name, Digest: i.Digest})
+	}
+	return moved, nil
 }

@@ -67,6 +67,10 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	limit, err := storeLimit()
+	if err != nil {
+		return Result{}, err
+	}
 	b, provisioners, err := prepare(opts)
 	if err != nil {
 		return Result{}, err
@@ -115,6 +119,7 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	if result.Files, result.SHA256, err = sums(files); err != nil {
 		return Result{}, err
 	}
+	shrink(ctx, s, limit, opts.UI)
 	return result, remember(s, key, result)
 }
 

@@ -17,8 +17,6 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/debstore"
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
@@ -53,6 +51,15 @@ type resolved struct {
 // compiling waits for no download. The steps of the build then find it all in the
 // store. With a lock, it is what the lock says.
 func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock) (*resolved, error) {
+	made, err := resolveAll(ctx, opts, p, s, locked)
+	if err != nil {
+		return nil, err
+	}
+	return made, made.checkImages()
+}
+
+// resolveAll is resolve without a look at the lock's container images.
+func resolveAll(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock) (*resolved, error) {
 	resolver, err := component.New(p, s, component.Options{Logf: opts.UI.Sayf, Mirrors: opts.Mirrors, Lock: locked, Offline: opts.Offline})
 	if err != nil {
 		return nil, err
@@ -62,11 +69,10 @@ func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.St
 	g.Go(func() (err error) {
 		maker := bootstrap.Maker{Host: run.Host{}, Store: s, Lock: locked, Progress: func(line string) { opts.UI.Say("base: " + line) }}
 		if locked != nil && !opts.Offline {
-			mirrors, err := fetch.MirrorsFromEnvironment(opts.Mirrors...)
+			client, err := fetchClient(opts, s)
 			if err != nil {
-				return exitcode.BadInput(err)
+				return err
 			}
-			client := fetch.New(fetch.Options{Dir: filepath.Join(s.Dir(), "downloads"), Mirrors: mirrors, Logf: opts.UI.Sayf})
 			maker.Fetch = debstore.From(client, p, locked)
 		}
 		made.base, err = maker.Make(gctx, p)
@@ -80,7 +86,7 @@ func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.St
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return made, made.checkImages()
+	return made, nil
 }
 
 // key is that of the outputs.

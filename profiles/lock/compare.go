@@ -47,7 +47,7 @@ func (l *Lock) items() []item {
 		{KindKernel, "kernel", l.Kernel.Release, l.Kernel.SHA256},
 	}
 	for _, c := range l.Components {
-		sum := c.Sum + c.GoSum + c.Toolchain
+		sum := c.Sum + c.GoSum + c.Toolchain + c.Signer
 		for _, f := range c.Files {
 			sum += f.Name + f.SHA256
 		}

@@ -1,0 +1,68 @@
+package lock
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+)
+
+// With returns the lock with only the named things moved to what they are in
+// now: components by their names, packages of the root file system by theirs.
+// What is of one kernel moves together: with the kernel's package, the kernel.
+// Its images are those of now, which whoever calls this compares.
+//
+// A name that neither lock knows, and a component that profile p wants in another
+// version and that is not named, are reported all at once, as bad input.
+func (l *Lock) With(now *Lock, p *profiles.Profile, names []string) (*Lock, error) {
+	merged := &Lock{Content: l.Content, file: l.file}
+	merged.Profile, merged.Images = now.Profile, slices.Clone(now.Images)
+	merged.Packages, merged.Components = slices.Clone(l.Packages), slices.Clone(l.Components)
+	var errs []error
+	packages := false
+	for _, name := range names {
+		isPackage := move(&merged.Packages, now.Packages, func(p Package) bool { return p.Name == name })
+		isComponent := move(&merged.Components, now.Components, func(c Component) bool { return c.Name == name })
+		packages = packages || isPackage
+		switch {
+		case !isPackage && !isComponent:
+			errs = append(errs, fmt.Errorf("%s is no component and no package of %s: run `nodeimage lock %s --check` to see what can move", name, l.where(), now.Profile.Name))
+		case isPackage && strings.HasPrefix(name, "linux-image-"):
+			merged.Kernel = now.Kernel
+		}
+	}
+	if packages {
+		// They say how young what is in the image can be.
+		merged.Releases = slices.Clone(now.Releases)
+	}
+	for _, c := range now.Components {
+		have, ok := merged.Component(c.Name)
+		if want := p.Components[c.Name].Version; ok && have.Version == want || want == "" && ok {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("component %s: the profile wants %s, and the lock has %q: name it, too", c.Name, p.Components[c.Name].Version, have.Version))
+	}
+	merged.Components = slices.DeleteFunc(merged.Components, func(c Component) bool { _, ok := p.Components[c.Name]; return !ok })
+	if err := errors.Join(errs...); err != nil {
+		return nil, exitcode.BadInput(err)
+	}
+	return merged, nil
+}
+
+// move replaces what is of one name in list by what is of it in now, and tells
+// whether either has it.
+func move[T any](list *[]T, now []T, named func(T) bool) bool {
+	before := len(*list)
+	*list = slices.DeleteFunc(*list, named)
+	gone := len(*list) < before
+	for _, item := range now {
+		if named(item) {
+			*list = append(*list, item)
+			return true
+		}
+	}
+	return gone
+}

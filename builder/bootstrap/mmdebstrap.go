@@ -44,9 +44,11 @@ const mergedUsr = "/usr/share/mmdebstrap/hooks/merged-usr"
 
 // leftovers removes what mmdebstrap copies from this host, links to a previous
 // kernel that there never was, and SSH host keys, which every machine is to
-// make for itself. $1 is the root.
+// make for itself. The owner of apt's directory for downloads depends on whether
+// they came over a network; apt sets it when it uses it. $1 is the root.
 const leftovers = `for f in resolv.conf hostname; do [ -L "$1/etc/$f" ] || rm -f "$1/etc/$f"; done; ` +
-	`rm -f "$1/vmlinuz.old" "$1/initrd.img.old" "$1/boot/vmlinuz.old" "$1/boot/initrd.img.old" "$1"/etc/ssh/ssh_host_*_key "$1"/etc/ssh/ssh_host_*_key.pub`
+	`rm -f "$1/vmlinuz.old" "$1/initrd.img.old" "$1/boot/vmlinuz.old" "$1/boot/initrd.img.old" "$1"/etc/ssh/ssh_host_*_key "$1"/etc/ssh/ssh_host_*_key.pub && ` +
+	`{ [ ! -d "$1/var/cache/apt/archives/partial" ] || chown 0:0 "$1/var/cache/apt/archives/partial"; }`
 
 // Argv is mmdebstrap's command line: sources is a deb822 file, out the tar it
 // makes, and scratch gets dpkg's status and apt's lists, which are not in the

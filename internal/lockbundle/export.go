@@ -125,7 +125,7 @@ func write(ctx context.Context, w io.Writer, index Index, from map[string]source
 		return err
 	}
 	head = append(head, '\n')
-	if err := add(out, indexName, int64(len(head)), strings.NewReader(string(head))); err != nil {
+	if err := add(out, indexName, int64(len(head)), 0o444, strings.NewReader(string(head))); err != nil {
 		return err
 	}
 	for _, f := range index.Files {
@@ -143,16 +143,24 @@ func write(ctx context.Context, w io.Writer, index Index, from map[string]source
 // have rotted since it was made.
 func addFrom(out *tar.Writer, f File, src source) error {
 	var in io.Reader = strings.NewReader(string(src.text))
+	mode := int64(0o444)
 	if src.text == nil {
 		file, err := os.Open(src.file)
 		if err != nil {
 			return err
 		}
 		defer file.Close()
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		if info.Mode()&0o111 != 0 {
+			mode = 0o555 // kubeadm is asked for its images
+		}
 		in = file
 	}
 	hash := sha256.New()
-	if err := add(out, f.Path, f.Size, io.TeeReader(in, hash)); err != nil {
+	if err := add(out, f.Path, f.Size, mode, io.TeeReader(in, hash)); err != nil {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
 	if got := hex.EncodeToString(hash.Sum(nil)); got != f.SHA256 {
@@ -161,8 +169,8 @@ func addFrom(out *tar.Writer, f File, src source) error {
 	return nil
 }
 
-func add(out *tar.Writer, name string, size int64, in io.Reader) error {
-	if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: path.Clean(name), Size: size, Mode: 0o444, Format: tar.FormatPAX}); err != nil {
+func add(out *tar.Writer, name string, size, mode int64, in io.Reader) error {
+	if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: path.Clean(name), Size: size, Mode: mode, Format: tar.FormatPAX}); err != nil {
 		return err
 	}
 	n, err := io.Copy(out, in)

@@ -106,7 +106,11 @@ func unpack(ctx context.Context, in io.Reader, dir string) (*lock.Lock, error) {
 			}
 			continue
 		}
-		if err := save(members, f, filepath.Join(dir, filepath.FromSlash(f.Path))); err != nil {
+		mode := os.FileMode(0o644)
+		if head.Mode&0o111 != 0 {
+			mode = 0o755
+		}
+		if err := save(members, f, mode, filepath.Join(dir, filepath.FromSlash(f.Path))); err != nil {
 			return nil, err
 		}
 	}
@@ -152,11 +156,11 @@ func readLock(in io.Reader, f File) (*lock.Lock, error) {
 	return lock.Parse(lockName, text)
 }
 
-func save(in io.Reader, f File, to string) error {
+func save(in io.Reader, f File, mode os.FileMode, to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return writeError{err}
 	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return writeError{err}
 	}

@@ -87,7 +87,7 @@ func fullStore(t *testing.T, l *lock.Lock, without string) *store.Store {
 		if err := os.Mkdir(filepath.Join(dir, "files"), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, "files", "runc"), []byte(runcFile), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "files", "runc"), []byte(runcFile), 0o700); err != nil {
 			return err
 		}
 		return os.WriteFile(filepath.Join(dir, "component.json"), []byte(record), 0o600)
@@ -145,6 +145,11 @@ func TestABundleMovesAStore(t *testing.T) {
 	dir, ok := s.Lookup(key)
 	if !ok || string(read(t, filepath.Join(dir, "files/runc"))) != runcFile || string(read(t, filepath.Join(dir, "component.json"))) != record {
 		t.Error("runc is not in the store as it was exported")
+	}
+	for name, want := range map[string]bool{"files/runc": true, "component.json": false} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode()&0o111 != 0 != want {
+			t.Errorf("%s: %v, mode %s: whether it is a program was lost", name, err, info.Mode())
+		}
 	}
 	assertNoScratch(t, s)
 }

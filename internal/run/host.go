@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -25,7 +26,8 @@ const outputDelay = 5 * time.Second
 //
 // Each command leads its own process group. Nothing of the group survives Run,
 // and the kernel kills the leader when this process dies, however it dies; a
-// command that starts daemons in groups of their own needs [Isolated] too.
+// command that starts daemons in groups of their own needs [Isolated] too. A
+// command gets no open file but its three streams.
 type Host struct {
 	// Grace lies between SIGTERM and SIGKILL after the context is done.
 	// Zero means DefaultGrace.
@@ -85,6 +87,9 @@ func (h Host) run(ctx context.Context, cmd Cmd) (Result, error) {
 			}
 		}
 	}
+	// Go closes what it opened itself, and nothing that this process was born
+	// with. A kernel before 5.11 does not know how, and passes it on.
+	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	if err := c.Start(); err != nil {
 		return Result{ExitCode: -1}, err
 	}

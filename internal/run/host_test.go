@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -40,6 +41,21 @@ func TestHostReportsOutputAndExitCode(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q lacks %q", err, want)
 		}
+	}
+}
+
+// What this process inherited is not passed on: mmdebstrap has shells use the
+// next free file descriptors, and dash knows none above 9.
+func TestHostPassesNoFilesOn(t *testing.T) {
+	t.Parallel()
+	fd, err := unix.FcntlInt(0, unix.F_DUPFD, 50) // as a parent leaves one open: not closed on exec
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	result, err := run.Host{}.Run(t.Context(), run.Cmd{Argv: []string{"readlink", "/proc/self/fd/0", fmt.Sprintf("/proc/self/fd/%d", fd)}})
+	if lines := strings.Fields(result.Stdout); len(lines) != 1 {
+		t.Errorf("the command has the file %d: %v, %v", fd, lines, err)
 	}
 }
 

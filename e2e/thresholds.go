@@ -14,14 +14,14 @@ const (
 	// slackKVM and slackTCG are what a pod may take beyond its grace period
 	// while twenty pods end at once and a StatefulSet restarts.
 	slackKVM = 30 * time.Second
-	slackTCG = 4 * time.Minute
+	slackTCG = 10 * time.Minute
 
 	// nodeSlackKVM and nodeSlackTCG bound the time between a pod's leaving
 	// the API and its last trace's leaving the node, counted from the first
 	// look, when all have left the API. For a force-deleted pod that includes
 	// the kill itself.
 	nodeSlackKVM = 20 * time.Second
-	nodeSlackTCG = 2 * time.Minute
+	nodeSlackTCG = 5 * time.Minute
 
 	// stubbornTolerance is how much earlier than its grace period a pod that
 	// only SIGKILL ends may be seen gone: grace periods are whole seconds.
@@ -37,7 +37,7 @@ const (
 	bootLimit     = 15 * time.Minute
 	initLimit     = 25 * time.Minute
 	settleLimit   = 10 * time.Minute
-	podsLimit     = 20 * time.Minute
+	podsLimit     = 30 * time.Minute
 	restartLimit  = 5 * time.Minute
 	rebootLimit   = 15 * time.Minute
 	commandLimit  = 3 * time.Minute

@@ -28,10 +28,12 @@ const (
 	// ServicePort is where the Service "server" answers.
 	ServicePort = 80
 	// LongGrace is far more than a well-behaved container needs, so that a
-	// pod which goes within it went because of SIGTERM.
-	LongGrace = 30 * time.Second
-	// ShortGrace is what pods get that only SIGKILL ends.
-	ShortGrace = 5 * time.Second
+	// pod which goes within it went because of SIGTERM. While twenty pods end
+	// on two slow emulated CPUs, half a minute was once too short for one of
+	// them to be told.
+	LongGrace = 90 * time.Second
+	// ShortGrace is what pods get that only SIGKILL ends: time to be told before.
+	ShortGrace = 15 * time.Second
 )
 
 // State is what a pod shall reach before it is deleted.

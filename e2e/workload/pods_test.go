@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -47,7 +46,7 @@ func TestVariants(t *testing.T) {
 		if v.Name == "force" && v.EffectiveGrace() != 0 {
 			t.Errorf("force is deleted with %s", v.EffectiveGrace())
 		}
-		if v.Name == "trap" && v.EffectiveGrace() != 30*time.Second {
+		if v.Name == "trap" && v.EffectiveGrace() != LongGrace {
 			t.Errorf("trap is deleted with %s", v.EffectiveGrace())
 		}
 	}

@@ -37,7 +37,7 @@ const (
 	bootLimit     = 15 * time.Minute
 	initLimit     = 25 * time.Minute
 	settleLimit   = 10 * time.Minute
-	podsLimit     = 30 * time.Minute
+	podsLimit     = 45 * time.Minute
 	restartLimit  = 5 * time.Minute
 	rebootLimit   = 15 * time.Minute
 	commandLimit  = 3 * time.Minute

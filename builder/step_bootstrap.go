@@ -11,7 +11,6 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/debstore"
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 )
 
@@ -34,11 +33,10 @@ func (s *stepBootstrap) Run(ctx context.Context, state multistep.StateBag) multi
 		Progress: func(line string) { s.ui.Say("  " + line) },
 	}
 	if s.config.lock != nil && !s.config.offline {
-		mirrors, err := fetch.MirrorsFromEnvironment()
+		client, err := fetch.FromEnvironment(fetch.Options{Dir: filepath.Join(s.store.Dir(), "downloads"), Logf: s.ui.Sayf})
 		if err != nil {
-			return s.fail(state, "bootstrapping", exitcode.BadInput(err))
+			return s.fail(state, "bootstrapping", err)
 		}
-		client := fetch.New(fetch.Options{Dir: filepath.Join(s.store.Dir(), "downloads"), Mirrors: mirrors, Logf: s.ui.Sayf})
 		maker.Fetch = debstore.From(client, p, s.config.lock)
 	}
 	base, err := maker.Make(ctx, p)

@@ -88,12 +88,18 @@ func (c *clusterState) podsMade(ctx context.Context) error {
 // createPods makes what is wanted.
 func (c *clusterState) createPods(ctx context.Context, d demand, pace *pace) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: workload.Namespace}}
-	err := insist(ctx, func() error {
+	makeOne := func(what string, do func() error) error {
+		if err := insist(ctx, do, apierrors.IsAlreadyExists); err != nil {
+			return fmt.Errorf("making %s: %w", what, err)
+		}
+		return nil
+	}
+	err := makeOne("the namespace "+workload.Namespace, func() error {
 		_, err := c.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
 		return err
-	}, apierrors.IsAlreadyExists)
+	})
 	if err != nil {
-		return fmt.Errorf("making the namespace %s: %w", workload.Namespace, err)
+		return err
 	}
 	if err := cluster.WaitServiceAccount(ctx, c.client, workload.Namespace); err != nil {
 		return err
@@ -102,12 +108,7 @@ func (c *clusterState) createPods(ctx context.Context, d demand, pace *pace) err
 	group.SetLimit(pace.atOnce)
 	pods := c.client.CoreV1().Pods(workload.Namespace)
 	create := func(what string, do func() error) {
-		group.Go(func() error {
-			if err := insist(ctx, do, apierrors.IsAlreadyExists); err != nil {
-				return fmt.Errorf("making %s: %w", what, err)
-			}
-			return nil
-		})
+		group.Go(func() error { return makeOne(what, do) })
 	}
 	if d.survivors {
 		create("the Service", func() error {
@@ -129,12 +130,12 @@ func (c *clusterState) createPods(ctx context.Context, d demand, pace *pace) err
 	}
 	for _, pod := range d.plain() {
 		group.Go(func() error {
-			err := insist(ctx, func() error {
+			err := makeOne("pod "+pod.Name, func() error {
 				_, err := pods.Create(ctx, pod, metav1.CreateOptions{})
 				return err
-			}, apierrors.IsAlreadyExists)
+			})
 			if err != nil {
-				return fmt.Errorf("making pod %s: %w", pod.Name, err)
+				return err
 			}
 			return pace.until(ctx, pod.Name)
 		})

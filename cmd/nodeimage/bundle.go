@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
@@ -136,8 +135,8 @@ func writeLockOnce(l *lock.Lock, file string) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return exitcode.BadInput(err)
 	}
-	if err := renameio.WriteFile(file, text, 0o644); err != nil {
-		return exitcode.BadInput(fmt.Errorf("writing the lock: %w", err))
+	if err := l.Write(file); err != nil {
+		return exitcode.BadInput(err)
 	}
 	return nil
 }

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
@@ -74,8 +72,7 @@ exit code is 1 if anything would, or if a hole is not rated low. Needs root.`,
 				return err
 			}
 			if !check {
-				write := func(name string, data []byte, perm os.FileMode) error { return renameio.WriteFile(name, data, perm) }
-				if err := now.Write(file, write); err != nil {
+				if err := now.Write(file); err != nil {
 					return err
 				}
 			}

@@ -63,6 +63,7 @@ func (v vm) argv() []string {
 	case AccelKVM:
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	default:
+		// Each look into the page tables is emulated, too: a level less.
 		args = append(args, "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max,la57=off")
 	}
 	if v.firmware.code != "" {

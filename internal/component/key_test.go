@@ -6,6 +6,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run/runtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
 
 // keyOf makes the store's key of a component whose host answers as told.
@@ -104,5 +105,23 @@ func TestKeyCoversLibraryContent(t *testing.T) {
 	}
 	if len(keys) != 2 {
 		t.Error("another libseccomp.a gave the same key")
+	}
+}
+
+// A lock with the signer and one without mean the same entry.
+func TestLockedKeyIsOfTheFiles(t *testing.T) {
+	t.Parallel()
+	c := lock.Component{Name: "runc", Version: "1.5.2", Source: "release", Sum: "sha256:x"}
+	plain, err := LockedKey(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Signer = "someone"
+	if signed, err := LockedKey(c); err != nil || signed != plain {
+		t.Errorf("with its signer the key is %s, without %s (%v)", signed, plain, err)
+	}
+	c.Version = "1.5.3"
+	if other, err := LockedKey(c); err != nil || other == plain {
+		t.Errorf("another version has the same key (%v)", err)
 	}
 }

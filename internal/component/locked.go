@@ -22,8 +22,12 @@ import (
 )
 
 // LockedKey is the key of a locked component's store entry. It depends on what
-// the component is, and on no compiler of this host.
-func LockedKey(c lock.Component) (string, error) { return store.Key("locked component", c) }
+// the component is, and neither on a compiler of this host nor on who signed it:
+// the lock that a build leaves names no signer, and means the same files.
+func LockedKey(c lock.Component) (string, error) {
+	c.Signer = ""
+	return store.Key("locked component", c)
+}
 
 // Locked returns what a lock says about a component of the profile.
 func (m *Maker) Locked(ctx context.Context, name string) (lock.Component, error) {

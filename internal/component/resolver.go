@@ -83,9 +83,9 @@ func New(profile *profiles.Profile, s *store.Store, o Options) (*Maker, error) {
 	if m.logf == nil {
 		m.logf = func(string, ...any) {}
 	}
-	mirrors, err := fetch.MirrorsFromEnvironment(o.Mirrors...)
+	var err error
+	m.fetch, err = fetch.FromEnvironment(fetch.Options{Dir: filepath.Join(s.Dir(), "downloads"), Logf: m.logf, Progress: transfers{console.NewTransfers(m.logf)}}, o.Mirrors...)
 	errs := []error{err}
-	m.fetch = fetch.New(fetch.Options{Dir: filepath.Join(s.Dir(), "downloads"), Mirrors: mirrors, Logf: m.logf, Progress: transfers{console.NewTransfers(m.logf)}})
 	for _, name := range slices.Sorted(maps.Keys(profile.Components)) {
 		src, err := m.newSource(name, profile.Components[name])
 		errs = append(errs, err)

@@ -56,6 +56,17 @@ func MirrorsFromEnvironment(settings ...string) (Mirrors, error) {
 	return mirrors, err
 }
 
+// FromEnvironment is New with the mirrors that the user has set: those of
+// $NODEIMAGE_MIRRORS, and settings, which win. Errors are bad input.
+func FromEnvironment(o Options, settings ...string) (*Client, error) {
+	mirrors, err := MirrorsFromEnvironment(settings...)
+	if err != nil {
+		return nil, exitcode.BadInput(err)
+	}
+	o.Mirrors = mirrors
+	return New(o), nil
+}
+
 // Resolve is where a file is fetched from: its own address, or the same path
 // below its host's mirror.
 func (m Mirrors) Resolve(address string) (*url.URL, error) {

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -196,7 +195,7 @@ func (r *reader) Read(p []byte) (int, error) {
 }
 
 func compare(f File, sum [sha256.Size]byte) error {
-	if got := hex.EncodeToString(sum[:]); !strings.EqualFold(got, f.SHA256) {
+	if got := hex.EncodeToString(sum[:]); got != f.SHA256 {
 		return fmt.Errorf("%s has sha256 %s, %s says %s: get the bundle again", f.Path, got, indexName, f.SHA256)
 	}
 	return nil

@@ -57,9 +57,5 @@ func Gather(ctx context.Context, opts Options) (*lock.Lock, *store.Store, error)
 
 // fetchClient gets files by way of the mirrors that the user has set.
 func fetchClient(opts Options, s *store.Store) (*fetch.Client, error) {
-	mirrors, err := fetch.MirrorsFromEnvironment(opts.Mirrors...)
-	if err != nil {
-		return nil, exitcode.BadInput(err)
-	}
-	return fetch.New(fetch.Options{Dir: filepath.Join(s.Dir(), "downloads"), Mirrors: mirrors, Logf: opts.UI.Sayf}), nil
+	return fetch.FromEnvironment(fetch.Options{Dir: filepath.Join(s.Dir(), "downloads"), Logf: opts.UI.Sayf}, opts.Mirrors...)
 }

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/google/renameio/v2"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
@@ -93,10 +90,17 @@ func (r *resolved) lock(ctx context.Context, p *profiles.Profile) (*lock.Lock, e
 		}
 		l.Components = append(l.Components, c)
 	}
-	for _, i := range r.set.Images {
-		l.Images = append(l.Images, lock.Image{Name: i.Name, Digest: i.Digest})
-	}
+	l.Images = r.images()
 	return l, nil
+}
+
+// images are the container images, as a lock names them.
+func (r *resolved) images() []lock.Image {
+	var list []lock.Image
+	for _, i := range r.set.Images {
+		list = append(list, lock.Image{Name: i.Name, Digest: i.Digest})
+	}
+	return list
 }
 
 // writeLock puts the lock of a build beside its image and returns its path. A
@@ -110,11 +114,7 @@ func (r *resolved) writeLock(ctx context.Context, opts Options, p *profiles.Prof
 		}
 	}
 	file := filepath.Join(opts.OutputDir, p.Name+lock.Suffix)
-	return file, l.Write(file, writeWhole)
-}
-
-func writeWhole(name string, data []byte, perm os.FileMode) error {
-	return renameio.WriteFile(name, data, perm)
+	return file, l.Write(file)
 }
 
 // Lock resolves a profile, as an unlocked build would, and returns its lock, with
@@ -194,9 +194,6 @@ func MoveLock(ctx context.Context, opts Options, old *lock.Lock, names []string)
 	if err != nil {
 		return nil, fmt.Errorf("only %s moved: %w", strings.Join(names, ", "), err)
 	}
-	moved.Images = nil
-	for _, i := range made.set.Images {
-		moved.Images = append(moved.Images, lock.Image{Name: i.Name, Digest: i.Digest})
-	}
+	moved.Images = made.images()
 	return moved, nil
 }

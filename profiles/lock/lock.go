@@ -10,12 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/google/renameio/v2"
 	"gopkg.in/yaml.v3"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
@@ -253,12 +253,12 @@ func (l *Lock) where() string {
 func short(sum string) string { return sum[:min(len(sum), 12)] }
 
 // Write puts the lock into file, whole or not at all.
-func (l *Lock) Write(file string, write func(name string, data []byte, perm os.FileMode) error) error {
+func (l *Lock) Write(file string) error {
 	text, err := l.Encode()
 	if err != nil {
 		return err
 	}
-	if err := write(file, text, 0o644); err != nil {
+	if err := renameio.WriteFile(file, text, 0o644); err != nil {
 		return fmt.Errorf("writing the lock: %w", err)
 	}
 	return nil

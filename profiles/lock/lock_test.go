@@ -137,7 +137,7 @@ func TestFind(t *testing.T) {
 	if _, err := Find(Beside(profile), profile); exitcode.Of(err) != exitcode.Usage || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("named and missing: %v", err)
 	}
-	if err := example().Write(Beside(profile), os.WriteFile); err != nil {
+	if err := example().Write(Beside(profile)); err != nil {
 		t.Fatal(err)
 	}
 	l, err := Find("", profile)

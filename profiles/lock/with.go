@@ -40,7 +40,7 @@ func (l *Lock) With(now *Lock, p *profiles.Profile, names []string) (*Lock, erro
 	}
 	for _, c := range now.Components {
 		have, ok := merged.Component(c.Name)
-		if want := p.Components[c.Name].Version; ok && have.Version == want || want == "" && ok {
+		if want := p.Components[c.Name].Version; ok && (want == "" || have.Version == want) {
 			continue
 		}
 		errs = append(errs, fmt.Errorf("component %s: the profile wants %s, and the lock has %q: name it, too", c.Name, p.Components[c.Name].Version, have.Version))

@@ -214,7 +214,7 @@ func scenarios() map[string]Options {
 			answers: merged(with("kubeadm version", text("v1.34.3\n")), "probe script", text(mismatchProbe))})},
 		// kubeadm would wait ten minutes for a kubelet that exits each ten seconds.
 		"kubelet exits": {LabelFilter: "kubeadm && smoke", boot: boots(&fakeVM{
-			answers: merged(merged(with("kubeadm version", text("v1.34.3\n")), "probe script", text("B\tboot\n")),
+			answers: merged(merged(with("kubeadm version", text("v1.34.3\n")), "probe script", text("B\tboot\t9000\n")),
 				"journalctl --follow --boot --lines=all --output=short-monotonic --no-hostname --unit", follows(
 					"[   61.0] kubelet[700]: Error: failed to parse kubelet flag: unknown flag: --pod-infra-container-image",
 					"[   72.0] kubelet[712]: Error: failed to parse kubelet flag: unknown flag: --pod-infra-container-image"))})},
@@ -238,7 +238,7 @@ func merged(answers map[string]func(run.Cmd) (run.Result, error), key string, an
 	return answers
 }
 
-const mismatchProbe = "B\tboot\nR\tcpuset cpu memory pids\n" +
+const mismatchProbe = "B\tboot\t9000\nR\tcpuset cpu memory pids\n" +
 	"P\t910\t900\t1001\t/system.slice/kubepods-burstable-podd41d8cd98f00b204e9800998ecf8427e.slice:cri-containerd:0f3b9c2d7e1a4b5c6d7e8f9001122334455667788990aabbccddeeff00112233\tunconfined\tnet:[1]\tpause\t/pause\n" +
 	"C\t/kubepods.slice\tcpu memory\n"
 

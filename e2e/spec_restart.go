@@ -54,7 +54,7 @@ func (s *suite) judgeRestart(ctx SpecContext, p *podsState, unit string, ready f
 
 	after, err := cluster.Probe(ctx, p.node)
 	Expect(err).NotTo(HaveOccurred())
-	lost := cluster.Survivors(before, after, shortLived)
+	lost := cluster.Survivors(before, after)
 	for _, l := range lost {
 		s.notes.add(cause.Fact, l+" did not survive the restart of "+unit)
 	}
@@ -72,10 +72,6 @@ func (s *suite) judgeRestart(ctx SpecContext, p *podsState, unit string, ready f
 	Expect(s.settled(ctx, p.clusterState)).To(Succeed())
 	Eventually(p.askByIP).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
 }
-
-// shortLived processes come and go by themselves: what exec and exec probes
-// start. Its parent is not a shim then, or it is no container's first process.
-func shortLived(p cluster.Process) bool { return p.Comm == "runc" || p.Comm == "runc:[2:INIT]" }
 
 // kubeletHealthy asks the kubelet itself, on the node's loopback.
 func (c *clusterState) kubeletHealthy(ctx context.Context) error {

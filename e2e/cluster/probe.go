@@ -17,6 +17,7 @@ var probeScript string
 // NodeState is what runs in containers on a node at one moment.
 type NodeState struct {
 	BootID          string
+	Ticks           uint64 // clock ticks since boot, a hundred a second
 	RootControllers []string
 	Processes       []Process // in containers, and the runtime's and the kubelet's own
 	Cgroups         []Cgroup  // of pods and containers
@@ -63,13 +64,17 @@ func parseProbe(out string) (NodeState, error) {
 		bad := func(err error) (NodeState, error) {
 			return NodeState{}, fmt.Errorf("reading the probe's line %d %q: %w", n, l, err)
 		}
-		want := map[string]int{"B": 2, "R": 2, "P": 9, "C": 3, "M": 4}[f[0]]
+		want := map[string]int{"B": 3, "R": 2, "P": 9, "C": 3, "M": 4}[f[0]]
 		if want == 0 || len(f) != want {
 			return bad(fmt.Errorf("%d fields, expected %d", len(f), want))
 		}
 		switch f[0] {
 		case "B":
-			s.BootID = f[1]
+			ticks, err := strconv.ParseUint(f[2], 10, 64)
+			if err != nil {
+				return bad(err)
+			}
+			s.BootID, s.Ticks = f[1], ticks
 		case "R":
 			s.RootControllers = strings.Fields(f[1])
 		case "P":
@@ -182,10 +187,16 @@ func (s NodeState) Remains(t Traces) []string {
 	return left
 }
 
+// passing is the age, in clock ticks, below which a process of a container may
+// be one that ends by itself: an exec probe, or kube-proxy's iptables, which
+// takes several seconds under emulation.
+const passing = 60 * 100
+
 // Survivors compares two states of one boot and returns a sentence for each
-// container process of before that is gone or was replaced in after. Processes
-// for which skip returns true, such as short-lived probes, are left out.
-func Survivors(before, after NodeState, skip func(Process) bool) []string {
+// container process of before that is gone or was replaced in after. The first
+// process of each container counts, and of the others those that had lived for
+// a minute: what is younger may have ended by itself.
+func Survivors(before, after NodeState) []string {
 	if before.BootID != after.BootID {
 		return []string{fmt.Sprintf("the node rebooted: boot ID was %s and is %s", before.BootID, after.BootID)}
 	}
@@ -193,9 +204,18 @@ func Survivors(before, after NodeState, skip func(Process) bool) []string {
 	for _, p := range after.Processes {
 		alive[p.PID] = p.Start
 	}
+	first := map[string]uint64{}
+	for _, p := range before.Processes {
+		if start, ok := first[p.Cgroup]; !ok || p.Start < start {
+			first[p.Cgroup] = p.Start
+		}
+	}
 	var lost []string
 	for _, p := range before.Processes {
-		if _, ok := ParseCgroup(p.Cgroup); !ok || skip(p) {
+		if _, ok := ParseCgroup(p.Cgroup); !ok {
+			continue
+		}
+		if p.Start > first[p.Cgroup] && p.Start+passing > before.Ticks {
 			continue
 		}
 		if start, ok := alive[p.PID]; !ok || start != p.Start {

@@ -28,9 +28,12 @@ func TestProbeScriptOnThisHost(t *testing.T) {
 	if got.BootID != strings.TrimSpace(string(boot)) {
 		t.Errorf("boot ID is %q, want %q", got.BootID, boot)
 	}
+	if got.Ticks == 0 {
+		t.Error("no time since boot")
+	}
 }
 
-const probeText = "B\tboot-1\nR\tcpuset cpu memory pids\n" +
+const probeText = "B\tboot-1\t9000\nR\tcpuset cpu memory pids\n" +
 	"P\t812\t1\t900\t/system.slice/containerd.service\tunconfined\tnet:[1]\tcontainerd\t/usr/bin/containerd\n" +
 	"P\t900\t1\t1000\t/system.slice/containerd.service\tunconfined\tnet:[1]\tcontainerd-shim\t/usr/bin/containerd-shim-runc-v2 -namespace k8s.io -id " + id2 + " -address /run/containerd/containerd.sock\n" +
 	"P\t910\t900\t1001\t" + goodBE + "/cri-containerd-" + id2 + ".scope\tunconfined\tnet:[4026532281]\tpause\t/pause\n" +
@@ -62,7 +65,7 @@ func TestTracesAndRemains(t *testing.T) {
 	}
 
 	// Another pod may get the freed inode number; only the mount counts.
-	after, err := parseProbe("B\tboot-1\nR\tcpu\nC\t/kubepods.slice\tcpu\nM\t/run/netns/cni-3\tnet:[4026532281]\tnsfs\n")
+	after, err := parseProbe("B\tboot-1\t9000\nR\tcpu\nC\t/kubepods.slice\tcpu\nM\t/run/netns/cni-3\tnet:[4026532281]\tnsfs\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,9 +79,10 @@ func TestParseProbeRefusesNonsense(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty":          "",
 		"cut off":        "R\tcpu\n",
-		"unknown record": "B\tb\nX\t1\n",
-		"short record":   "B\tb\nP\t1\t2\n",
-		"no number":      "B\tb\nP\tone\t1\t1\t/\t\t\tc\tc\n",
+		"unknown record": "B\tb\t1\nX\t1\n",
+		"short record":   "B\tb\t1\nP\t1\t2\n",
+		"no uptime":      "B\tb\tx\n",
+		"no number":      "B\tb\t1\nP\tone\t1\t1\t/\t\t\tc\tc\n",
 	} {
 		if _, err := parseProbe(text); err == nil {
 			t.Errorf("%s: no error", name)
@@ -88,23 +92,37 @@ func TestParseProbeRefusesNonsense(t *testing.T) {
 
 func TestSurvivors(t *testing.T) {
 	t.Parallel()
-	none := func(Process) bool { return false }
 	before := state(nil, goodPath, "/system.slice/containerd.service")
 	after := state(nil, goodPath)
-	if lost := Survivors(before, after, none); lost != nil {
+	if lost := Survivors(before, after); lost != nil {
 		t.Errorf("nothing was lost, got %q (only container processes count)", lost)
 	}
 	after.Processes[0].Start++ // the PID was used again
-	if lost := Survivors(before, after, none); len(lost) != 1 {
+	if lost := Survivors(before, after); len(lost) != 1 {
 		t.Errorf("a replaced process is not noticed: %q", lost)
 	}
-	if lost := Survivors(before, after, func(p Process) bool { return p.Comm == "pause" }); lost != nil {
-		t.Errorf("a skipped process is reported: %q", lost)
-	}
 	after = state(nil)
+	if lost := Survivors(before, after); len(lost) != 1 {
+		t.Errorf("a container's first process that is gone is not noticed: %q", lost)
+	}
 	after.BootID = "other"
-	if lost := Survivors(before, after, none); len(lost) != 1 || !strings.Contains(lost[0], "rebooted") {
+	if lost := Survivors(before, after); len(lost) != 1 || !strings.Contains(lost[0], "rebooted") {
 		t.Errorf("a reboot is not named: %q", lost)
+	}
+}
+
+// kube-proxy's ip6tables, caught in its two seconds, is no victim of a restart;
+// a worker that had run for minutes is.
+func TestSurvivorsByAge(t *testing.T) {
+	t.Parallel()
+	helper := Process{PID: 300, PPID: 100, Start: 100_000, Cgroup: goodPath, Comm: "ip6tables"}
+	worker := Process{PID: 301, PPID: 100, Start: 6, Cgroup: goodPath, Comm: "worker"}
+	before := state(nil, goodPath)
+	before.Ticks = 100_200
+	before.Processes = append(before.Processes, helper, worker)
+	lost := Survivors(before, state(nil, goodPath))
+	if len(lost) != 1 || !strings.Contains(lost[0], "process 301 (worker)") {
+		t.Errorf("got %q, want the worker alone", lost)
 	}
 }
 

@@ -85,6 +85,9 @@ func Compare(want Effective, dump, warnings string) ([]Mismatch, error) {
 	if want.Downloads > 0 {
 		c.equal(int64(want.Downloads), "plugins", images, "max_concurrent_downloads")
 	}
+	if want.StatsPeriod != "" {
+		c.equal(want.StatsPeriod, "plugins", runtime, "stats_collect_period")
+	}
 	c.cni(want, runtime)
 	c.equal(want.DefaultHandler, "plugins", runtime, "containerd", "default_runtime_name")
 	c.handlers(want, "plugins", runtime, "containerd", "runtimes")

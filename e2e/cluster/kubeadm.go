@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 // Where the suite puts its files on the node, and where kubeadm puts its own.
 const (
 	configPath     = "/run/nodeimage-e2e/kubeadm.yaml"
+	patchesDir     = "/run/nodeimage-e2e/patches"
 	AdminConfig    = "/etc/kubernetes/admin.conf"
 	conflistPath   = "/etc/cni/net.d/10-nodeimage-e2e.conflist"
 	ipamState      = "/var/lib/cni/networks/nodeimage-e2e"
@@ -33,9 +35,9 @@ const (
 type Plan struct {
 	KubernetesVersion string // as `kubeadm version -o short` prints it: v1.37.2
 	CPUs, MemoryMiB   int
-	// Slow enlarges kubeadm's timeouts and leaves out the election of leaders
-	// for a machine whose instructions are emulated. It changes nothing that
-	// the suite judges.
+	// Slow enlarges kubeadm's timeouts and eases the election of leaders for a
+	// machine whose instructions are emulated. It changes nothing that the
+	// suite judges.
 	Slow bool
 }
 
@@ -62,7 +64,7 @@ type arg struct {
 // and that is what gets tested.
 func (p Plan) Config() ([]byte, error) {
 	timeouts := map[string]string{}
-	var election, heartbeat, environment []arg
+	var election, scheduling, heartbeat, environment []arg
 	algorithm := "RSA-2048" // kubeadm's own choice
 	if p.Slow {
 		timeouts = map[string]string{
@@ -73,9 +75,15 @@ func (p Plan) Config() ([]byte, error) {
 			"tlsBootstrap":                     "10m0s",
 		}
 		// A lease that is renewed a second late makes the controllers exit,
-		// which would read as an unstable control plane. There is one of each,
-		// and nobody to elect.
-		election = []arg{{"leader-elect", "false"}}
+		// which would read as an unstable control plane. The scheduler needs no
+		// election; the controller manager does, which without one exits when
+		// the API server takes longer than ten seconds.
+		scheduling = []arg{{"leader-elect", "false"}}
+		election = []arg{
+			{"leader-elect-lease-duration", "60s"},
+			{"leader-elect-renew-deadline", "45s"},
+			{"leader-elect-retry-period", "10s"},
+		}
 		// One member needs no heartbeat ten times a second.
 		heartbeat = []arg{{"heartbeat-interval", "1000"}, {"election-timeout", "10000"}}
 		// The API server opens a hundred connections to etcd, and emulation
@@ -85,19 +93,23 @@ func (p Plan) Config() ([]byte, error) {
 		// as ever before it runs out.
 		environment = []arg{{"GOGC", "400"}, {"GOMEMLIMIT", "700MiB"}}
 	}
-	documents := []any{
-		map[string]any{
-			"apiVersion": "kubeadm.k8s.io/v1beta4",
-			"kind":       "InitConfiguration",
-			"nodeRegistration": map[string]any{
-				"criSocket":             criEndpoint,
-				"ignorePreflightErrors": p.IgnoredPreflightErrors(),
-				"imagePullPolicy":       "Never",
-				// One node runs everything.
-				"taints": []any{},
-			},
-			"timeouts": timeouts,
+	initial := map[string]any{
+		"apiVersion": "kubeadm.k8s.io/v1beta4",
+		"kind":       "InitConfiguration",
+		"nodeRegistration": map[string]any{
+			"criSocket":             criEndpoint,
+			"ignorePreflightErrors": p.IgnoredPreflightErrors(),
+			"imagePullPolicy":       "Never",
+			// One node runs everything.
+			"taints": []any{},
 		},
+		"timeouts": timeouts,
+	}
+	if p.Slow {
+		initial["patches"] = map[string]any{"directory": patchesDir}
+	}
+	documents := []any{
+		initial,
 		map[string]any{
 			"apiVersion":          "kubeadm.k8s.io/v1beta4",
 			"kind":                "ClusterConfiguration",
@@ -111,7 +123,7 @@ func (p Plan) Config() ([]byte, error) {
 			},
 			"etcd":              map[string]any{"local": map[string]any{"extraArgs": heartbeat, "extraEnvs": environment}},
 			"controllerManager": map[string]any{"extraArgs": election},
-			"scheduler":         map[string]any{"extraArgs": election},
+			"scheduler":         map[string]any{"extraArgs": scheduling},
 		},
 	}
 	var b bytes.Buffer
@@ -127,6 +139,24 @@ func (p Plan) Config() ([]byte, error) {
 	}
 	return b.Bytes(), nil
 }
+
+// patches returns kubeadm's patches of the static pods by file name.
+func (p Plan) patches() map[string]string {
+	if !p.Slow {
+		return nil
+	}
+	return map[string]string{"kube-apiserver+strategic.yaml": readinessPatch}
+}
+
+// readinessPatch lets the API server be asked for its readiness as often as the
+// others are. kubeadm has it asked each second; with a TLS handshake and sixty
+// checks a time that is a third of all that an idle API server does.
+const readinessPatch = `spec:
+  containers:
+    - name: kube-apiserver
+      readinessProbe:
+        periodSeconds: 10
+`
 
 // conflist is the pod network: images ship none, and one node needs no more
 // than a bridge. It masquerades nothing, since nothing leaves the machine and
@@ -193,6 +223,11 @@ func Init(ctx context.Context, node Node, plan Plan, progress io.Writer) (string
 	}
 	if err := node.WriteFile(ctx, configPath, 0o600, bytes.NewReader(config)); err != nil {
 		return "", fmt.Errorf("handing the node its kubeadm configuration: %w", err)
+	}
+	for name, patch := range plan.patches() {
+		if err := node.WriteFile(ctx, path.Join(patchesDir, name), 0o600, strings.NewReader(patch)); err != nil {
+			return "", fmt.Errorf("handing the node kubeadm's patch: %w", err)
+		}
 	}
 	if err := node.WriteFile(ctx, conflistPath, 0o644, strings.NewReader(conflist)); err != nil {
 		return "", fmt.Errorf("handing the node its pod network: %w", err)

@@ -155,6 +155,15 @@ func TestInit(t *testing.T) {
 	if !strings.Contains(node.files[configPath], "v1.37.2") || node.modes[configPath] != 0o600 || node.files[conflistPath] != conflist {
 		t.Errorf("files on the node: %v", node.files)
 	}
+	if _, patched := node.files[patchesDir+"/kube-apiserver+strategic.yaml"]; patched {
+		t.Error("a fast machine's static pods are patched")
+	}
+	if _, err := Init(t.Context(), node, Plan{KubernetesVersion: "v1.37.2", CPUs: 2, MemoryMiB: 4096, Slow: true}, io.Discard); err != nil {
+		t.Error(err)
+	}
+	if got := node.files[patchesDir+"/kube-apiserver+strategic.yaml"]; got != readinessPatch || !strings.Contains(node.files[configPath], "directory: "+patchesDir) {
+		t.Errorf("patch %q, configuration\n%s", got, node.files[configPath])
+	}
 
 	node.answers["kubeadm init --config "+configPath] = func(cmd run.Cmd) (run.Result, error) {
 		res := run.Result{ExitCode: 1, Stderr: "[preflight] Some fatal errors occurred:\n\t[ERROR Swap]: swap is enabled\n"}

@@ -122,8 +122,8 @@ func (p Plan) Config() ([]byte, error) {
 				"serviceSubnet": serviceSubnet,
 			},
 			"etcd":              map[string]any{"local": map[string]any{"extraArgs": heartbeat, "extraEnvs": environment}},
-			"controllerManager": map[string]any{"extraArgs": election},
-			"scheduler":         map[string]any{"extraArgs": scheduling},
+			"controllerManager": map[string]any{"extraArgs": election, "extraEnvs": environment},
+			"scheduler":         map[string]any{"extraArgs": scheduling, "extraEnvs": environment},
 		},
 	}
 	var b bytes.Buffer

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -42,6 +43,20 @@ func (a *Artifact) Id() string {
 		return ""
 	}
 	return a.manifest.Images[0].SHA256
+}
+
+// SHA256 returns the digests of the images by their absolute paths, as they were
+// written.
+func (a *Artifact) SHA256() map[string]string {
+	digests := map[string]string{}
+	for _, image := range a.manifest.Images {
+		for _, path := range a.files {
+			if filepath.Base(path) == image.File {
+				digests[path] = image.SHA256
+			}
+		}
+	}
+	return digests
 }
 
 // String implements packersdk.Artifact.

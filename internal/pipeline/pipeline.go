@@ -83,6 +83,12 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	var there digests
+	hashing, enough := context.WithCancel(ctx)
+	defer enough()
+	if !opts.Force {
+		there = hashAhead(hashing, opts.OutputDir, p.Name)
+	}
 	made, err := resolve(ctx, opts, p, s, locked)
 	if err != nil {
 		return Result{}, err
@@ -93,10 +99,11 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	}
 	useResolver(provisioners, made.resolver)
 	if !opts.Force {
-		if done, ok := upToDate(s, key); ok {
+		if done, ok := upToDate(s, key, there); ok {
 			opts.UI.Say("nothing has changed since the last build")
 			return done, nil
 		}
+		enough()
 	}
 	artifact, err := b.Run(ctx, opts.UI, &hook{stages: provisioners})
 	if err != nil {
@@ -108,6 +115,10 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	if artifact == nil {
 		return Result{}, exitcode.Transient(errors.New("the builder returned neither an image nor an error"))
 	}
+	var written map[string]string
+	if image, ok := artifact.(*builder.Artifact); ok {
+		written = image.SHA256()
+	}
 	result := Result{ID: artifact.Id()}
 	files := artifact.Files()
 	switch file, err := made.writeLock(ctx, opts, p, locked); {
@@ -116,7 +127,7 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	default:
 		files = append(files, file)
 	}
-	if result.Files, result.SHA256, err = sums(files); err != nil {
+	if result.Files, result.SHA256, err = sums(files, written); err != nil {
 		return Result{}, err
 	}
 	shrink(ctx, s, limit, opts.UI)

@@ -3,9 +3,13 @@ package pipeline
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -134,35 +138,80 @@ func TestUpToDate(t *testing.T) {
 	}
 	write(image, "bytes")
 	result := Result{ID: "id"}
-	if result.Files, result.SHA256, err = sums([]string{image}); err != nil {
+	if result.Files, result.SHA256, err = sums([]string{image}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := remember(s, "key", result); err != nil {
 		t.Fatal(err)
 	}
-	got, ok := upToDate(s, "key")
+	got, ok := upToDate(s, "key", digests{})
 	if !ok || !got.UpToDate || got.ID != "id" {
 		t.Fatalf("got %+v, %v; want the remembered result", got, ok)
 	}
-	if _, ok := upToDate(s, "other"); ok {
+	if _, ok := upToDate(s, "other", digests{}); ok {
 		t.Error("another key is up to date")
 	}
 	write(image, "other bytes")
-	if _, ok := upToDate(s, "key"); ok {
+	if _, ok := upToDate(s, "key", digests{}); ok {
 		t.Error("up to date although the image was changed")
 	}
 	write(image, "bytes")
-	if _, ok := upToDate(s, "key"); !ok {
+	if _, ok := upToDate(s, "key", digests{}); !ok {
 		t.Error("not up to date although the image is back")
 	}
 	if err := os.Remove(image); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := upToDate(s, "key"); ok {
+	if _, ok := upToDate(s, "key", digests{}); ok {
 		t.Error("up to date although the image is gone")
 	}
 	write(recordPath(s, "key"), `{"id":"id","files":[]}`)
-	if _, ok := upToDate(s, "key"); ok {
+	if _, ok := upToDate(s, "key", digests{}); ok {
 		t.Error("a record without files is up to date")
+	}
+}
+
+func TestHashAhead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"node.qcow2", "node.manifest.json", "other.qcow2", "node"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "node.d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d := hashAhead(t.Context(), dir, "node")
+	if got := slices.Sorted(maps.Keys(d.ahead)); !slices.Equal(got, []string{filepath.Join(dir, "node.manifest.json"), filepath.Join(dir, "node.qcow2")}) {
+		t.Errorf("hashes %q ahead, want the profile's own files", got)
+	}
+	for _, name := range []string{"node.qcow2", "other.qcow2"} {
+		want := fmt.Sprintf("%x", sha256.Sum256([]byte(name)))
+		if got, err := d.of(filepath.Join(dir, name)); err != nil || got != want {
+			t.Errorf("%s: %s, %v; want %s", name, got, err, want)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if sum, err := hashAhead(ended, dir, "node").of(filepath.Join(dir, "node.qcow2")); !errors.Is(err, context.Canceled) {
+		t.Errorf("a build that ended hashes on: %q, %v", sum, err)
+	}
+	if d := hashAhead(t.Context(), filepath.Join(dir, "none"), "node"); len(d.ahead) > 0 {
+		t.Error("files in a directory that is not there")
+	}
+}
+
+// A digest that the build computed while it wrote is not computed again.
+func TestSumsKnown(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	image, list := filepath.Join(dir, "node.qcow2"), filepath.Join(dir, "node.lock.yaml")
+	if err := os.WriteFile(list, []byte("lock"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, got, err := sums([]string{image, list}, map[string]string{image: "known"})
+	if err != nil || got[image] != "known" || got[list] != fmt.Sprintf("%x", sha256.Sum256([]byte("lock"))) {
+		t.Errorf("got %v, %v", got, err)
 	}
 }

@@ -3,11 +3,8 @@ package pipeline
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -126,7 +123,7 @@ func recordPath(s *store.Store, key string) string {
 
 // upToDate returns the previous result when its files still are, byte for
 // byte, what that build made. A record that cannot be read means a new build.
-func upToDate(s *store.Store, key string) (Result, bool) {
+func upToDate(s *store.Store, key string, d digests) (Result, bool) {
 	data, err := os.ReadFile(recordPath(s, key))
 	if err != nil {
 		return Result{}, false
@@ -138,7 +135,7 @@ func upToDate(s *store.Store, key string) (Result, bool) {
 		return Result{}, false
 	}
 	for _, file := range result.Files {
-		sum, err := fileSHA256(file)
+		sum, err := d.of(file)
 		if err != nil || sum != result.SHA256[file] {
 			return Result{}, false
 		}
@@ -163,32 +160,24 @@ func remember(s *store.Store, key string, result Result) error {
 	return nil
 }
 
-// sums returns files with absolute paths, and the digest of each.
-func sums(files []string) ([]string, map[string]string, error) {
+// sums returns files with absolute paths, and the digest of each: the known one
+// where there is one.
+func sums(files []string, known map[string]string) ([]string, map[string]string, error) {
 	paths := make([]string, len(files))
-	digests := make(map[string]string, len(files))
+	all := make(map[string]string, len(files))
 	for i, file := range files {
 		path, err := filepath.Abs(file)
 		if err != nil {
 			return nil, nil, err
 		}
-		if digests[path], err = fileSHA256(path); err != nil {
+		paths[i] = path
+		if sum, ok := known[path]; ok {
+			all[path] = sum
+			continue
+		}
+		if all[path], err = fileSHA256(path); err != nil {
 			return nil, nil, err
 		}
-		paths[i] = path
 	}
-	return paths, digests, nil
-}
-
-func fileSHA256(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("hashing %s: %w", path, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return paths, all, nil
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/disk"
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )
 
 // stepInstallBoot lays out the disk and writes what depends on it into the
@@ -65,8 +64,8 @@ func (s *stepInstallBoot) makeInitramfs(ctx context.Context) error {
 		if err := s.root.Remove(path.Join("/boot", "initrd.img-"+kernel)); err != nil {
 			return err
 		}
-		if _, err := s.comm.Run(ctx, run.Cmd{Argv: []string{"update-initramfs", "-c", "-k", kernel}}); err != nil {
-			return fmt.Errorf("making the initramfs (packages initramfs-tools and zstd): %w", err)
+		if err := s.initramfsFor(ctx, kernel); err != nil {
+			return err
 		}
 		made++
 	}

@@ -7,7 +7,8 @@ import (
 )
 
 // writeQCOW2 compresses with zstd: half the time of zlib to write and less to
-// read, for the same size; QEMU reads it since 5.1.
+// read, for the same size; QEMU reads it since 5.1. The level is libzstd's default:
+// qemu-img takes no other (docs/reproducible.md has what others would give).
 func writeQCOW2(ctx context.Context, host run.Runner, src Source, path string) error {
 	if err := qemuImg(ctx, host, qcow2Args(src.Raw, path)...); err != nil {
 		return err

@@ -1,17 +1,17 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/outdated"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/pipeline"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
@@ -34,8 +34,9 @@ directory, and is used with --lock.
 
 --update moves a lock to what there is now. With NAMEs, only those components and
 packages move, and the system that this gives is tried before it is written.
---check only says what would move, and which components have known holes; the
-exit code is 1 if anything would, or if a hole is not rated low. Needs root.`,
+--check only says what would move, which components have known holes, and which
+have newer releases upstream. The exit code is 1 if anything would move, or if a
+hole is not rated low; a newer release alone does not change it. Needs root.`,
 		Example: "  nodeimage lock my-node.yaml --update runc libc6",
 		Args:    usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,28 +62,29 @@ exit code is 1 if anything would, or if a hole is not rated low. Needs root.`,
 			if err != nil {
 				return err
 			}
-			changes := now.Compare(old)
+			report := lockReport{File: file, Changes: now.Compare(old), compared: update || check}
 			// Of what is locked, or will be.
 			judged := now
 			if check {
 				judged = old
 			}
-			holes, err := holesOf(judged)
-			if err != nil {
+			if report.Holes, err = holesOf(judged); err != nil {
 				return err
 			}
 			if !check {
 				if err := now.Write(file); err != nil {
 					return err
 				}
+				return report.write(cmd.OutOrStdout(), format.value)
 			}
-			if err := printChanges(cmd, format.value, file, changes, holes, update || check); err != nil {
+			opts.UI.Say("asking the Go module proxy for newer releases of the components")
+			if report.Components, err = outdated.Of(cmd.Context(), judged.Components, new(component.ModuleVersions).List); err != nil {
 				return err
 			}
-			if !check {
-				return nil
+			if err := report.write(cmd.OutOrStdout(), format.value); err != nil {
+				return err
 			}
-			return judge(opts.Profile, file, changes, holes)
+			return report.judge(opts.Profile)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "output", "o", "", "the lock's file (default: beside the profile)")
@@ -110,34 +112,4 @@ func oldLock(file string, update, check bool) (*lock.Lock, error) {
 		return nil, exitcode.BadInput(fmt.Errorf("%s is there already: move it with --update, or compare it with --check", file))
 	}
 	return &lock.Lock{}, nil
-}
-
-// judge is the end of --check.
-func judge(profile, file string, changes []lock.Change, holes []hole) error {
-	var problems []string
-	if len(changes) > 0 {
-		problems = append(problems, fmt.Sprintf("%d things of %s would move: run `nodeimage lock %s --update`", len(changes), file, profile))
-	}
-	if n := len(slices.DeleteFunc(slices.Clone(holes), func(h hole) bool { return h.Low })); n > 0 {
-		problems = append(problems, fmt.Sprintf("its components have %d known holes: move the profile's versions to releases with the fixes", n))
-	}
-	if len(problems) == 0 {
-		return nil
-	}
-	return exitcode.With(exitcode.Failed, errors.New(strings.Join(problems, "; ")))
-}
-
-func printChanges(cmd *cobra.Command, format, file string, changes []lock.Change, holes []hole, compared bool) error {
-	switch {
-	case format == "json":
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
-			File    string        `json:"file"`
-			Changes []lock.Change `json:"changes"`
-			Holes   []hole        `json:"holes"`
-		}{file, append([]lock.Change{}, changes...), holes})
-	case compared:
-		return errors.Join(lock.WriteChanges(cmd.OutOrStdout(), changes), writeHoles(cmd.OutOrStdout(), holes))
-	}
-	_, err := fmt.Fprintln(cmd.OutOrStdout(), file)
-	return errors.Join(err, writeHoles(cmd.OutOrStdout(), holes))
 }

@@ -48,9 +48,19 @@ func (m *Maker) toolchain(ctx context.Context) (*toolchain, error) {
 	if m.tools != nil {
 		return m.tools, nil
 	}
+	t, err := askGo(ctx, m.runner)
+	if err != nil {
+		return nil, err
+	}
+	m.tools = t
+	return t, nil
+}
+
+// askGo asks the go command for what it is and how it fetches.
+func askGo(ctx context.Context, runner run.Runner) (*toolchain, error) {
 	argv := append([]string{"go", "env", "-json", "GOVERSION", "GOHOSTARCH"}, fetchSettings()...)
 	// In the root directory there is no go.mod or go.work to switch toolchains for.
-	result, err := m.runner.Run(ctx, run.Cmd{Argv: argv, Env: []string{"GOTOOLCHAIN=local", "GOFLAGS=", "GOWORK=off"}, Dir: "/"})
+	result, err := runner.Run(ctx, run.Cmd{Argv: argv, Env: []string{"GOTOOLCHAIN=local", "GOFLAGS=", "GOWORK=off"}, Dir: "/"})
 	if err != nil {
 		return nil, missingTool(err, "go", "install Go (https://go.dev/dl/) or put it into PATH")
 	}
@@ -65,7 +75,6 @@ func (m *Maker) toolchain(ctx context.Context) (*toolchain, error) {
 	for _, name := range fetchSettings() {
 		t.fetch[name] = settings[name]
 	}
-	m.tools = t
 	return t, nil
 }
 
@@ -107,7 +116,7 @@ func (m *Maker) compilerParts(ctx context.Context, t *toolchain, libs []string) 
 func missingTool(err error, name, remedy string) error {
 	var failed *run.Error
 	if errors.As(err, &failed) && failed.Result.ExitCode == 127 || errors.Is(err, os.ErrNotExist) {
-		return exitcode.BadInput(fmt.Errorf("%s is needed to build components and was not found: %s: %w", name, remedy, err))
+		return exitcode.BadInput(fmt.Errorf("%s is needed for components and was not found: %s: %w", name, remedy, err))
 	}
 	return err
 }

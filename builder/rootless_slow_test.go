@@ -47,9 +47,10 @@ func userChild(name, dir string) *exec.Cmd {
 	return cmd
 }
 
-// TestBuildWithoutRoot wants root's bytes from an ordinary user.
+// TestBuildWithoutRoot wants root's bytes from an ordinary user. That the base
+// is the same, too, is TestBaseIsReproducible's.
 func TestBuildWithoutRoot(t *testing.T) {
-	dir := workspace(t, debian, keyring)
+	dir := warm(t, workspace(t, debian, keyring))
 	if _, err := buildIn(t.Context(), dir, console.New(testWriter{t})); err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,9 @@ const (
 	recordName = "packages.json"
 )
 
+// baseFormat changes when the same arguments give another base.
+const baseFormat = "bootstrap/2"
+
 // Base is a bootstrapped root file system in the store.
 type Base struct {
 	Key    string // of the store entry; changes with anything it is made from
@@ -102,7 +105,7 @@ func (m Maker) make(ctx context.Context, p *profiles.Profile, version string, ke
 		return Base{}, err
 	}
 	// The arguments stand for what this release of the project does with them.
-	key, err := store.Key("bootstrap", version, releases, p.Archive.Effective(), keyrings, Argv(p, "", "", ""), environment("", time.Time{}), m.lockedPackages())
+	key, err := store.Key(baseFormat, version, releases, p.Archive.Effective(), keyrings, Argv(p, "", "", ""), environment("", time.Time{}), m.lockedPackages())
 	if err != nil {
 		return Base{}, err
 	}
@@ -175,21 +178,28 @@ func (m Maker) fill(ctx context.Context, p *profiles.Profile, releases []Release
 		return err
 	}
 	tmp := filepath.Join(scratch, "tmp")
-	// apt downloads as an unprivileged user, who must get there.
-	if err := os.Mkdir(tmp, 0o755); err != nil {
+	// Nobody else gets there, so that apt downloads as root wherever the store
+	// is. It would give its directories to its own user, by the number that this
+	// host knows that user by, and only where that user gets there.
+	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return err
 	}
-	argv := Argv(p, sources, filepath.Join(dir, tarName), scratch)
+	plain := Argv(p, sources, filepath.Join(dir, tarName), scratch)
+	argv := plain
 	// Without the file it works on the disk.
 	if meminfo, _ := os.ReadFile("/proc/meminfo"); memoryFor(string(meminfo)) > 0 {
 		argv = inMemory(tmp, memoryFor(string(meminfo)), argv)
 	}
 	lines := &lineWriter{emit: m.progress}
 	_, err = m.Host.Run(ctx, run.Cmd{
-		Argv:   run.Isolated(argv...),
-		Env:    environment(tmp, newest(releases)),
+		Argv:   run.Isolated(alone(environment(tmp, newest(releases)), argv)...),
 		Stderr: lines,
 	})
+	var failed *run.Error
+	if errors.As(err, &failed) {
+		// Without what is around it: a proxy's address may have a password.
+		err = &run.Error{Where: failed.Where, Argv: plain, Result: failed.Result, Err: failed.Err}
+	}
 	if err != nil {
 		return explain(err, p.Archive)
 	}

@@ -361,6 +361,25 @@ func TestNothingIsYoungerThanTheArchive(t *testing.T) {
 	}
 }
 
+// Of the caller's environment, only what leads to programs and the archive.
+func TestMmdebstrapIsAloneWithItsEnvironment(t *testing.T) {
+	for name, value := range map[string]string{"PATH": "/p", "https_proxy": "http://proxy:1", "PYTHONDONTWRITEBYTECODE": "1", "APT_CONFIG": "/x", "LC_ALL": "tr_TR"} {
+		t.Setenv(name, value)
+	}
+	for _, name := range run.Proxies() {
+		if name != "https_proxy" {
+			t.Setenv(name, "")
+			if err := os.Unsetenv(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := []string{"env", "-i", "PATH=/p", "https_proxy=http://proxy:1", "TZ=UTC", "true"}
+	if diff := cmp.Diff(want, alone([]string{"TZ=UTC"}, []string{"true"})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestMissingKeyring(t *testing.T) {
 	t.Parallel()
 	p := profile(t, "http://localhost/")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -101,7 +102,7 @@ func Argv(p *profiles.Profile, sources, out, scratch string) []string {
 // [run.Isolated]: the mount is gone with the namespace.
 func inMemory(dir string, size int64, argv []string) []string {
 	return append([]string{
-		"sh", "-c", `mount -t tmpfs -o "mode=0755,size=$1" bootstrap "$2" && shift 2 && exec "$@"`, "sh",
+		"sh", "-c", `mount -t tmpfs -o "mode=0700,size=$1" bootstrap "$2" && shift 2 && exec "$@"`, "sh",
 		strconv.FormatInt(size, 10), dir,
 	}, argv...)
 }
@@ -132,13 +133,27 @@ func memoryFor(meminfo string) int64 {
 //
 // The rest makes the result the same at any time and for any caller: mmdebstrap
 // and what it installs let no time after SOURCE_DATE_EPOCH into it, Python and
-// Perl hash without a random seed, and the caller's settings do not count.
+// Perl hash without a random seed. It is all that there is, see alone.
 func environment(tmp string, epoch time.Time) []string {
 	return []string{
+		"LC_ALL=C.UTF-8",
 		"TMPDIR=" + tmp, "INITRD=No", "DEBIAN_FRONTEND=noninteractive",
 		fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch.Unix()), "PYTHONHASHSEED=0", "PERL_HASH_SEED=0",
 		"TZ=UTC", "LANG=C.UTF-8", "LANGUAGE=", "HOME=/root", "USER=root", "LOGNAME=root",
 	}
+}
+
+// alone runs argv with that environment and, of the caller's, only what leads to
+// programs and to the archive: mmdebstrap hands its own on to the scripts of all
+// packages. With PYTHONDONTWRITEBYTECODE, Python's leave other files.
+func alone(environment, argv []string) []string {
+	all := []string{"env", "-i"}
+	for _, name := range append([]string{"PATH"}, run.Proxies()...) {
+		if value, ok := os.LookupEnv(name); ok {
+			all = append(all, name+"="+value)
+		}
+	}
+	return slices.Concat(all, environment, argv)
 }
 
 // Sources renders sources as deb822 stanzas. For one without a keyring, apt

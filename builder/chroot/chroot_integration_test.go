@@ -293,6 +293,19 @@ func TestContainerdRuns(t *testing.T) {
 	assertNothingLeft(t, system(t), "containerd --log-level warn")
 }
 
+// An ordinary user may not write the host's table of mounts, which is nothing of
+// the chroot's: here it is one that nobody can write.
+func TestTheHostsTableOfMountsIsLeftAlone(t *testing.T) {
+	const readOnly = `mount -n -t tmpfs -o mode=0755 table /run/mount && : >/run/mount/utab && : >/run/mount/utab.lock && mount -n -o remount,ro /run/mount && exec "$@"`
+	if err := os.MkdirAll("/run/mount", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command("unshare", "--mount", "--", "sh", "-c", readOnly, "sh", os.Args[0], "-test.run=^TestExitCodesSignalsAndStreams$")
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
 func TestServicesDoNotStart(t *testing.T) {
 	comm := open(t, system(t))
 	code, out, stderr := sh(t, comm, t.Context(), `apt-get -q update >&2 && DEBIAN_FRONTEND=noninteractive apt-get -qy --no-install-recommends install cron >&2; pgrep -x cron | wc -l`)

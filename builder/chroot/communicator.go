@@ -204,7 +204,7 @@ func (c *Communicator) argv(env []string, argv ...string) []string {
 	if !c.epoch.IsZero() {
 		all = append(all, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", c.epoch.Unix()))
 	}
-	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} {
+	for _, name := range run.Proxies() {
 		if value, ok := os.LookupEnv(name); ok {
 			all = append(all, name+"="+value)
 		}

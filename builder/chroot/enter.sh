@@ -20,38 +20,41 @@ for dir in proc sys dev run; do
 	[ -d "$root/$dir" ] || mkdir -m 0755 "$root/$dir" || die "making /$dir"
 done
 
+# The mounts are this namespace's. -n keeps them out of the host's table,
+# /run/mount/utab, which fails for an ordinary user, who may not write it.
+
 # The root must be a mount point, or container runtimes cannot find "/" among
 # their mounts.
-mount --bind "$root" "$root" || die "binding it"
+mount -n --bind "$root" "$root" || die "binding it"
 
-mount -t proc -o nosuid,nodev,noexec proc "$root/proc" || die "mounting /proc"
+mount -n -t proc -o nosuid,nodev,noexec proc "$root/proc" || die "mounting /proc"
 # Kernel settings and SysRq are this host's.
 for ro in sys sysrq-trigger; do
 	[ -e "$root/proc/$ro" ] || continue
-	mount --bind "$root/proc/$ro" "$root/proc/$ro" &&
-		mount -o remount,bind,ro "$root/proc/$ro" || die "protecting /proc/$ro"
+	mount -n --bind "$root/proc/$ro" "$root/proc/$ro" &&
+		mount -n -o remount,bind,ro "$root/proc/$ro" || die "protecting /proc/$ro"
 done
 # The root of a user namespace may not mount another sysfs: it gets this host's,
 # of which it may change nothing that its user may not.
-mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys" 2>/dev/null ||
-	{ mount --rbind /sys "$root/sys" && mount -o remount,bind,ro,nosuid,nodev,noexec "$root/sys"; } || die "mounting /sys"
+mount -n -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys" 2>/dev/null ||
+	{ mount -n --rbind /sys "$root/sys" && mount -n -o remount,bind,ro,nosuid,nodev,noexec "$root/sys"; } || die "mounting /sys"
 
-mount -t tmpfs -o mode=0755,nosuid,size=4m dev "$root/dev" || die "mounting /dev"
+mount -n -t tmpfs -o mode=0755,nosuid,size=4m dev "$root/dev" || die "mounting /dev"
 mkdir "$root/dev/pts" "$root/dev/shm" || die "filling /dev"
 # Nor may it make devices, but use those that are there.
 for node in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0; do
 	name=${node%%:*} number=${node#*:}
 	mknod -m 0666 "$root/dev/$name" c "${number%:*}" "${number#*:}" 2>/dev/null ||
-		{ : >"$root/dev/$name" && mount --bind "/dev/$name" "$root/dev/$name"; } || die "making /dev/$name"
+		{ : >"$root/dev/$name" && mount -n --bind "/dev/$name" "$root/dev/$name"; } || die "making /dev/$name"
 done
 ln -s /proc/self/fd "$root/dev/fd" &&
 	ln -s fd/0 "$root/dev/stdin" && ln -s fd/1 "$root/dev/stdout" && ln -s fd/2 "$root/dev/stderr" &&
 	ln -s pts/ptmx "$root/dev/ptmx" || die "filling /dev"
-mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5,nosuid,noexec devpts "$root/dev/pts" ||
+mount -n -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5,nosuid,noexec devpts "$root/dev/pts" ||
 	die "mounting /dev/pts"
-mount -t tmpfs -o mode=1777,nosuid,nodev shm "$root/dev/shm" || die "mounting /dev/shm"
+mount -n -t tmpfs -o mode=1777,nosuid,nodev shm "$root/dev/shm" || die "mounting /dev/shm"
 
-mount -t tmpfs -o mode=0755,nosuid,nodev run "$root/run" || die "mounting /run"
+mount -n -t tmpfs -o mode=0755,nosuid,nodev run "$root/run" || die "mounting /run"
 mkdir -m 1777 "$root/run/lock" || die "filling /run"
 
 # /etc/resolv.conf is, or is made by us for the time of the build, a link into
@@ -69,6 +72,6 @@ if [ -n "$target" ] && [ -e /etc/resolv.conf ]; then
 	mkdir -p "${target%/*}" && cat /etc/resolv.conf >"$target" || die "writing $link"
 fi
 
-cd "$root" && mount --move "$root" / || die "making it the root"
+cd "$root" && mount -n --move "$root" / || die "making it the root"
 "$@"
 exit $?

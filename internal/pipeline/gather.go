@@ -33,7 +33,11 @@ func Gather(ctx context.Context, opts Options) (*lock.Lock, *store.Store, error)
 		return nil, nil, err
 	}
 	var from debstore.Fetch
-	if !opts.Offline {
+	if opts.Offline {
+		if err := checkStore(s, locked); err != nil {
+			return nil, nil, err
+		}
+	} else {
 		client, err := fetchClient(opts, s)
 		if err != nil {
 			return nil, nil, err

@@ -83,6 +83,11 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if opts.Offline {
+		if err := checkStore(s, locked); err != nil {
+			return Result{}, err
+		}
+	}
 	var there digests
 	hashing, enough := context.WithCancel(ctx)
 	defer enough()

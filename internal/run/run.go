@@ -19,6 +19,12 @@ type Cmd struct {
 	Stderr io.Writer
 }
 
+// Proxies are the environment variables that say how this host reaches others.
+// A command whose environment is made up needs them still.
+func Proxies() []string {
+	return []string{"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+}
+
 // Result is what a finished command left.
 type Result struct {
 	ExitCode int

@@ -70,6 +70,14 @@ func newKey(t *testing.T, dir string) (file, public string) {
 	return file, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
 }
 
+// buildProgram makes the command line in dir. It needs no library.
+func buildProgram(t *testing.T, dir string) string {
+	t.Helper()
+	program := filepath.Join(dir, "nodeimage")
+	command(t, append(os.Environ(), "CGO_ENABLED=0"), "go", "build", "-trimpath", "-o", program, filepath.Join(repository, "cmd/nodeimage"))
+	return program
+}
+
 // The four provisioners make a node of a machine that another builder, here
 // Packer's null, reaches over SSH as an ordinary user; the node then passes the
 // checks from inside and the suite from outside.
@@ -78,12 +86,7 @@ func TestAnyBuilder(t *testing.T) {
 	env := hermetic(t)
 	installPlugin(t, env)
 	dir := t.TempDir()
-	program := filepath.Join(dir, "nodeimage")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, filepath.Join(repository, "cmd/nodeimage"))
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // it runs in the machine, too
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	program := buildProgram(t, dir) // it runs in the machine, too
 	key, public := newKey(t, dir)
 	m, err := machine.Start(ctx, machine.Options{
 		Image: plainDebian(t), Dir: filepath.Join(dir, "machine"), Firmware: machine.UEFI, DiskSize: 14 << 30, Hostname: "cloud-vm",

@@ -159,6 +159,13 @@ func TestInitramfsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := installBootIn(t, plainSystem())
+	scratch := filepath.Join(to.rootTree(), "var/tmp")
+	if err := os.MkdirAll(scratch, 0o1777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(scratch, systemEpoch, systemEpoch.Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
 	if err := to.placeInitramfs("6.12", dir); err != nil {
 		t.Fatal(err)
 	}
@@ -173,6 +180,13 @@ func TestInitramfsKept(t *testing.T) {
 	}
 	if info, err := to.root.Stat("/boot/initrd.img-6.12"); err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("%v, %v, want mode 0640", info.Mode(), err)
+	}
+	// mkinitramfs works there, and a directory's time is in the image.
+	if info, err := os.Stat(scratch); err != nil || !info.ModTime().After(systemEpoch) {
+		t.Errorf("/var/tmp does not look used: %v, %v", info.ModTime(), err)
+	}
+	if left, err := os.ReadDir(scratch); err != nil || len(left) > 0 {
+		t.Errorf("left in /var/tmp: %v, %v", left, err)
 	}
 	if err := from.keepInitramfs("6.13", t.TempDir()); err == nil {
 		t.Error("an initramfs that was not made is kept")

@@ -57,7 +57,7 @@ func (s *stepInstallBoot) initramfsFor(ctx context.Context, kernel string) error
 	if err != nil || made {
 		return err
 	}
-	s.ui.Say("  the initramfs of " + kernel + " is unchanged, from the cache")
+	s.ui.Say("  Nothing that the initramfs of " + kernel + " is made of has changed: taking it from the cache")
 	return s.placeInitramfs(kernel, dir)
 }
 

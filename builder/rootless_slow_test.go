@@ -62,7 +62,8 @@ func TestBuildWithoutRoot(t *testing.T) {
 func sameWithoutRoot(t *testing.T, dir string, m manifest.Manifest) {
 	t.Helper()
 	name, home := newUser(t)
-	if out, err := exec.Command("sh", "-ec", `mkdir "$2/cache" && cp -a "$1/cache/entries" "$2/cache/" && chown -R "$3": "$2"`, "sh", dir, home, name).CombinedOutput(); err != nil {
+	copyEntries(t, dir, home)
+	if out, err := exec.Command("chown", "-R", name+":", home).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	code, said := finish(t, userChild(name, home))

@@ -32,31 +32,34 @@ func Gather(ctx context.Context, opts Options) (*lock.Lock, *store.Store, error)
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := gather(ctx, opts, p, s, locked); err != nil {
+		return nil, nil, nameMissing(ctx, opts, s, locked, err)
+	}
+	return locked, s, nil
+}
+
+func gather(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock) error {
 	var from debstore.Fetch
-	if opts.Offline {
-		if err := checkStore(s, locked); err != nil {
-			return nil, nil, err
-		}
-	} else {
+	if !opts.Offline {
 		client, err := fetchClient(opts, s)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 		from = debstore.From(client, p, locked)
 	}
 	if err := debstore.Gather(ctx, s, from, locked.AllPackages()); err != nil {
-		return nil, nil, err
+		return err
 	}
 	maker, err := component.New(p, s, component.Options{Logf: opts.UI.Sayf, Mirrors: opts.Mirrors, Lock: locked, Offline: opts.Offline})
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	for _, c := range locked.Components {
 		if _, err := maker.Component(ctx, c.Name); err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
-	return locked, s, nil
+	return nil
 }
 
 // fetchClient gets files by way of the mirrors that the user has set.

@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -11,8 +13,17 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
 
-// checkStore names at once all that a build offline would miss in the store.
-// Bootstrapping and each component would only come to the first of theirs.
+// nameMissing adds to why something could not be had offline all that the store
+// lacks: bootstrapping and each component only came to the first of theirs. It is
+// not looked at before, since what was made from a package may be there without it.
+func nameMissing(ctx context.Context, opts Options, s *store.Store, l *lock.Lock, err error) error {
+	if err == nil || !opts.Offline || ctx.Err() != nil {
+		return err
+	}
+	return errors.Join(checkStore(s, l), err)
+}
+
+// checkStore names all that the lock does and the store lacks.
 func checkStore(s *store.Store, l *lock.Lock) error {
 	var missing []string
 	for _, p := range l.AllPackages() {

@@ -83,11 +83,6 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if opts.Offline {
-		if err := checkStore(s, locked); err != nil {
-			return Result{}, err
-		}
-	}
 	var there digests
 	hashing, enough := context.WithCancel(ctx)
 	defer enough()
@@ -96,7 +91,7 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	}
 	made, err := resolve(ctx, opts, p, s, locked)
 	if err != nil {
-		return Result{}, err
+		return Result{}, nameMissing(ctx, opts, s, locked, err)
 	}
 	key, err := made.key(opts, p)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -49,12 +48,8 @@ func (a *Artifact) Id() string {
 // written.
 func (a *Artifact) SHA256() map[string]string {
 	digests := map[string]string{}
-	for _, image := range a.manifest.Images {
-		for _, path := range a.files {
-			if filepath.Base(path) == image.File {
-				digests[path] = image.SHA256
-			}
-		}
+	for i, image := range a.manifest.Images {
+		digests[a.files[i]] = image.SHA256 // the manifest comes after them
 	}
 	return digests
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -147,13 +146,8 @@ func environment(tmp string, epoch time.Time) []string {
 // programs and to the archive: mmdebstrap hands its own on to the scripts of all
 // packages. With PYTHONDONTWRITEBYTECODE, Python's leave other files.
 func alone(environment, argv []string) []string {
-	all := []string{"env", "-i"}
-	for _, name := range append([]string{"PATH"}, run.Proxies()...) {
-		if value, ok := os.LookupEnv(name); ok {
-			all = append(all, name+"="+value)
-		}
-	}
-	return slices.Concat(all, environment, argv)
+	callers := run.FromEnvironment(append([]string{"PATH"}, run.Proxies()...)...)
+	return slices.Concat([]string{"env", "-i"}, callers, environment, argv)
 }
 
 // Sources renders sources as deb822 stanzas. For one without a keyring, apt

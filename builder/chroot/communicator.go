@@ -12,7 +12,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -204,11 +203,7 @@ func (c *Communicator) argv(env []string, argv ...string) []string {
 	if !c.epoch.IsZero() {
 		all = append(all, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", c.epoch.Unix()))
 	}
-	for _, name := range run.Proxies() {
-		if value, ok := os.LookupEnv(name); ok {
-			all = append(all, name+"="+value)
-		}
-	}
+	all = append(all, run.FromEnvironment(run.Proxies()...)...)
 	all = append(all, env...)
 	all = append(all, "setpriv", "--bounding-set", dropped, "chroot", ".")
 	return append(all, argv...)

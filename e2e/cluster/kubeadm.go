@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -140,14 +139,6 @@ func (p Plan) Config() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// patches returns kubeadm's patches of the static pods by file name.
-func (p Plan) patches() map[string]string {
-	if !p.Slow {
-		return nil
-	}
-	return map[string]string{"kube-apiserver+strategic.yaml": readinessPatch}
-}
-
 // readinessPatch lets the API server be asked for its readiness as often as the
 // others are. kubeadm has it asked each second; with a TLS handshake and sixty
 // checks a time that is a third of all that an idle API server does.
@@ -224,8 +215,8 @@ func Init(ctx context.Context, node Node, plan Plan, progress io.Writer) (string
 	if err := node.WriteFile(ctx, configPath, 0o600, bytes.NewReader(config)); err != nil {
 		return "", fmt.Errorf("handing the node its kubeadm configuration: %w", err)
 	}
-	for name, patch := range plan.patches() {
-		if err := node.WriteFile(ctx, path.Join(patchesDir, name), 0o600, strings.NewReader(patch)); err != nil {
+	if plan.Slow {
+		if err := node.WriteFile(ctx, patchesDir+"/kube-apiserver+strategic.yaml", 0o600, strings.NewReader(readinessPatch)); err != nil {
 			return "", fmt.Errorf("handing the node kubeadm's patch: %w", err)
 		}
 	}

@@ -28,8 +28,8 @@ sub clean {
 }
 
 # USER_HZ is 100 on every architecture that Kubernetes has releases for.
-my ($uptime) = split / /, slurp('/proc/uptime') // '';
-print join("\t", 'B', clean(slurp('/proc/sys/kernel/random/boot_id')), int(100 * ($uptime || 0))), "\n";
+my $uptime = slurp('/proc/uptime') // die "reading /proc/uptime: $!\n";
+print join("\t", 'B', clean(slurp('/proc/sys/kernel/random/boot_id')), int(100 * (split / /, $uptime)[0])), "\n";
 print join("\t", 'R', clean(slurp('/sys/fs/cgroup/cgroup.controllers'))), "\n";
 
 opendir(my $proc, '/proc') or die "opening /proc: $!\n";

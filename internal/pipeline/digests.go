@@ -2,15 +2,12 @@ package pipeline
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/interrupt"
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/disk"
 )
 
 // digests are the sha256 of files, computed ahead: reading an image takes as
@@ -32,11 +29,11 @@ func hashAhead(ctx context.Context, dir, name string) digests {
 		return d // most often there is none yet; whoever needs a file says so
 	}
 	for _, e := range entries {
-		if !e.Type().IsRegular() || len(e.Name()) <= len(name) || e.Name()[:len(name)+1] != name+"." {
+		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), name+".") {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
-		hash := sync.OnceValues(func() (string, error) { return hashFile(ctx, path) })
+		hash := sync.OnceValues(func() (string, error) { return fileSHA256(ctx, path) })
 		d.ahead[path] = hash
 		go func() { _, _ = hash() }()
 	}
@@ -48,20 +45,10 @@ func (d digests) of(path string) (string, error) {
 	if hash, ok := d.ahead[path]; ok {
 		return hash()
 	}
-	return fileSHA256(path)
+	return fileSHA256(context.Background(), path)
 }
 
-func fileSHA256(path string) (string, error) { return hashFile(context.Background(), path) }
-
-func hashFile(ctx context.Context, path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }()
-	h := sha256.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, interrupt.Reader(ctx, f), make([]byte, 1<<20)); err != nil {
-		return "", fmt.Errorf("hashing %s: %w", path, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+func fileSHA256(ctx context.Context, path string) (string, error) {
+	sum, _, err := disk.Digest(ctx, path)
+	return sum, err
 }

@@ -105,7 +105,7 @@ func (r *resolved) key(opts Options, p *profiles.Profile) (string, error) {
 	}
 	// The executable stands for the code: between releases its version does
 	// not change, its bytes do.
-	tool, err := fileSHA256("/proc/self/exe")
+	tool, err := fileSHA256(context.Background(), "/proc/self/exe")
 	if err != nil {
 		return "", err
 	}
@@ -175,7 +175,7 @@ func sums(files []string, known map[string]string) ([]string, map[string]string,
 			all[path] = sum
 			continue
 		}
-		if all[path], err = fileSHA256(path); err != nil {
+		if all[path], err = fileSHA256(context.Background(), path); err != nil {
 			return nil, nil, err
 		}
 	}

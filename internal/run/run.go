@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 )
 
@@ -23,6 +24,17 @@ type Cmd struct {
 // A command whose environment is made up needs them still.
 func Proxies() []string {
 	return []string{"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+}
+
+// FromEnvironment returns NAME=value of each of those variables that is set here.
+func FromEnvironment(names ...string) []string {
+	var set []string
+	for _, name := range names {
+		if value, ok := os.LookupEnv(name); ok {
+			set = append(set, name+"="+value)
+		}
+	}
+	return set
 }
 
 // Result is what a finished command left.

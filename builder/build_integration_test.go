@@ -269,7 +269,7 @@ const initramfsTaken = "is made of has changed: taking it from the cache"
 func copyEntries(t *testing.T, from, to string) {
 	t.Helper()
 	const script = `mkdir -p "$2/cache" && cp -a "$1/cache/entries" "$2/cache/"
-for made in "$2"/cache/entries/*/data/initrd.img-*; do
+for made in "$2"/cache/entries/*/data/boot/initrd.img-*; do
 	[ ! -e "$made" ] || rm -rf "${made%/data/*}"
 done`
 	if out, err := exec.Command("sh", "-ec", script, "sh", from, to).CombinedOutput(); err != nil {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/rooted"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 )
@@ -62,70 +63,55 @@ func (s *stepInstallBoot) initramfsFor(ctx context.Context, kernel string) error
 }
 
 func (s *stepInstallBoot) keepInitramfs(kernel, dir string) error {
-	for _, name := range initramfsFiles(kernel) {
-		from, err := s.root.OpenRegular(name)
-		if errors.Is(err, fs.ErrNotExist) && name != initramfsFiles(kernel)[0] {
-			continue // the initramfs-tools of some releases keep no sum
-		}
-		if err != nil {
-			return err
-		}
-		err = copyTo(filepath.Join(dir, path.Base(name)), from)
-		if err := errors.Join(err, from.Close()); err != nil {
+	entry, err := rooted.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(copyInitramfs(kernel, s.root, entry), entry.Close())
+}
+
+// placeInitramfs leaves the traces, too, that making it would have left: when
+// the image is compared, that one directory had something in it counts.
+func (s *stepInstallBoot) placeInitramfs(kernel, dir string) error {
+	entry, err := rooted.Open(dir)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(copyInitramfs(kernel, entry, s.root), entry.Close()); err != nil {
+		return err
+	}
+	const scratch = "/var/tmp/mkinitramfs"
+	return errors.Join(s.root.WriteFile(scratch, nil, 0o600), s.root.Remove(scratch))
+}
+
+// copyInitramfs copies an initramfs and its sum, which the initramfs-tools of
+// some releases do not keep, to the same places.
+func copyInitramfs(kernel string, from, to *rooted.Dir) error {
+	for i, name := range initramfsFiles(kernel) {
+		err := copyWithMode(name, from, to)
+		if err != nil && (i == 0 || !errors.Is(err, fs.ErrNotExist)) {
 			return err
 		}
 	}
 	return nil
 }
 
-// copyTo keeps the mode too.
-func copyTo(to string, from *os.File) error {
-	info, err := from.Stat()
+func copyWithMode(name string, from, to *rooted.Dir) error {
+	in, err := from.OpenRegular(name)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	defer in.Close()
+	info, err := in.Stat()
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, from)
-	return errors.Join(err, f.Chmod(info.Mode().Perm()), f.Close())
-}
-
-// placeInitramfs leaves the traces, too, that making it would have left: when
-// the image is compared, that one directory had something in it counts.
-func (s *stepInstallBoot) placeInitramfs(kernel, dir string) error {
-	for _, name := range initramfsFiles(kernel) {
-		from, err := os.Open(filepath.Join(dir, path.Base(name)))
-		if errors.Is(err, fs.ErrNotExist) && name != initramfsFiles(kernel)[0] {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		err = s.placeFile(name, from)
-		if err := errors.Join(err, from.Close()); err != nil {
-			return err
-		}
-	}
-	const scratch = "/var/tmp/mkinitramfs"
-	return errors.Join(s.root.WriteFile(scratch, nil, 0o600), s.root.Remove(scratch))
-}
-
-func (s *stepInstallBoot) placeFile(name string, from *os.File) error {
-	info, err := from.Stat()
+	out, err := to.Create(name, info.Mode().Perm())
 	if err != nil {
 		return err
 	}
-	if err := s.root.MkdirAll(path.Dir(name), 0o755); err != nil {
-		return err
-	}
-	to, err := s.root.Create(name, info.Mode().Perm())
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(to, from)
-	return errors.Join(err, to.Close())
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }
 
 // plainHooks are the hooks of initramfs-tools that copy no identifier of a file
@@ -144,6 +130,8 @@ var unrelated = []string{
 	"/usr/lib/nodeimage", "/usr/lib/systemd/system", "/usr/share/doc", "/usr/share/man",
 }
 
+const fstabPath = "/etc/fstab"
+
 var fstabUUID = regexp.MustCompile(`UUID=[0-9A-Fa-f-]+`)
 
 // initramfsKey is over the base system, everything in /etc and /usr but the
@@ -155,7 +143,7 @@ func (s *stepInstallBoot) initramfsKey(kernel string) (string, error) {
 		return "", err
 	}
 	skip := map[string]bool{}
-	for _, name := range unrelated {
+	for _, name := range append([]string{fstabPath}, unrelated...) {
 		skip[name] = true
 	}
 	for _, c := range s.fragment.Components {
@@ -163,14 +151,20 @@ func (s *stepInstallBoot) initramfsKey(kernel string) (string, error) {
 			skip[f.Path] = true
 		}
 	}
-	plain := !slices.ContainsFunc(hooks, func(name string) bool { return !slices.Contains(plainHooks, name) })
+	fstab, err := s.root.ReadFile(fstabPath)
+	if err != nil {
+		return "", err
+	}
+	if !slices.ContainsFunc(hooks, func(name string) bool { return !slices.Contains(plainHooks, name) }) {
+		fstab = fstabUUID.ReplaceAll(fstab, []byte("UUID="))
+	}
 	h := sha256.New()
 	for _, top := range []string{"/etc", "/usr"} {
-		if err := s.hashTree(h, top, skip, plain); err != nil {
+		if err := s.hashTree(h, top, skip); err != nil {
 			return "", fmt.Errorf("looking at what the initramfs is made of: %w", err)
 		}
 	}
-	return store.Key("initramfs-1", s.base.Key, s.base.Epoch.Unix(), kernel, hex.EncodeToString(h.Sum(nil)))
+	return store.Key("initramfs-2", s.base.Key, s.base.Epoch.Unix(), kernel, string(fstab), hex.EncodeToString(h.Sum(nil)))
 }
 
 // initramfsHooks returns the names of all hooks, and whether it is
@@ -210,7 +204,7 @@ func (s *stepInstallBoot) initramfsHooks() (names []string, known bool, err erro
 // hashTree writes a line for each file below top to h. What a package brought is
 // known by its size and time; what is younger than every package, or is
 // configuration, by its content.
-func (s *stepInstallBoot) hashTree(h hash.Hash, top string, skip map[string]bool, plainFSTab bool) error {
+func (s *stepInstallBoot) hashTree(h hash.Hash, top string, skip map[string]bool) error {
 	tree := s.rootTree()
 	return filepath.WalkDir(filepath.Join(tree, top), func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
@@ -235,7 +229,7 @@ func (s *stepInstallBoot) hashTree(h hash.Hash, top string, skip map[string]bool
 			}
 		case !info.Mode().IsRegular():
 		case top == "/etc" || info.ModTime().After(s.base.Epoch):
-			if what, err = s.hashContent(inside, plainFSTab); err != nil {
+			if what, err = s.hashContent(inside); err != nil {
 				return err
 			}
 		default:
@@ -246,20 +240,12 @@ func (s *stepInstallBoot) hashTree(h hash.Hash, top string, skip map[string]bool
 	})
 }
 
-func (s *stepInstallBoot) hashContent(name string, plainFSTab bool) (string, error) {
-	h := sha256.New()
-	if name == "/etc/fstab" && plainFSTab {
-		text, err := s.root.ReadFile(name)
-		if err != nil {
-			return "", err
-		}
-		h.Write(fstabUUID.ReplaceAll(text, []byte("UUID=")))
-		return hex.EncodeToString(h.Sum(nil)), nil
-	}
+func (s *stepInstallBoot) hashContent(name string) (string, error) {
 	f, err := s.root.OpenRegular(name)
 	if err != nil {
 		return "", err
 	}
+	h := sha256.New()
 	_, err = io.Copy(h, f)
 	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, f.Close())
 }

@@ -16,7 +16,7 @@ import (
 // What must be true when everything is over.
 func (s *suite) declareAftermath() {
 	Context("aftermath", Label("aftermath"), func() {
-		It(s.needing(demand{pods: []string{workload.PlainName}}, "has no sandbox left of any deleted pod"), Label("termination"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(demand{pods: []string{workload.PlainName}}, "has no sandbox left of any deleted pod"), Label("termination"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			w := s.needDeleted(ctx)
 			Eventually(func() ([]string, error) {
@@ -28,19 +28,19 @@ func (s *suite) declareAftermath() {
 			}).WithContext(ctx).WithTimeout(sandboxGC).WithPolling(5 * time.Second).Should(BeEmpty())
 		})
 
-		It("had AppArmor deny no container anything", Label("apparmor"), SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It("had AppArmor deny no container anything", Label("apparmor"), SpecTimeout(onCluster(commandLimit)), func(ctx SpecContext) {
 			s.needCluster(ctx)
 			Expect(s.notes.containerDenials()).To(BeEmpty())
 		})
 
-		It(s.notOnHost(whoseConsole, "left a clean console"), Label("boot"), SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It(s.notOnHost(whoseConsole, "left a clean console"), Label("boot"), SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			m := s.needMachine(ctx)
 			findings, err := m.ScanConsole(consoleExcused(m.Report().Accel)...)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(consoleProblems(findings)).To(BeEmpty())
 		})
 
-		It(s.notOnHost("there is no image", "left the image as it was"), Label("image", "smoke"), SpecTimeout(bootLimit), func(ctx SpecContext) {
+		It(s.notOnHost("there is no image", "left the image as it was"), Label("image", "smoke"), SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			before := need(ctx, s, s.before)
 			s.needMachine(ctx) // an image that nothing ran on is no proof
 			after, err := machine.Digest(ctx, s.options.Image)

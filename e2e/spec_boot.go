@@ -27,7 +27,7 @@ func (s *suite) declareBoot() {
 			Expect(digest).To(Equal(s.expected.SHA256), "the image is not the file that %s describes", s.expected.Source)
 		})
 
-		It(s.notOnHost(whoseFirmware, bootsUnder(first)), Label("smoke"), SpecTimeout(bootLimit), func(ctx SpecContext) {
+		It(s.notOnHost(whoseFirmware, bootsUnder(first)), Label("smoke"), SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			need(ctx, s, s.before)
 			s.needMachine(ctx)
 			facts, _ := s.factsOf(string(first))
@@ -36,7 +36,7 @@ func (s *suite) declareBoot() {
 			s.expectFirmware(facts, first)
 		})
 
-		It("runs cgroup v2", SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It("runs cgroup v2", SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			facts := s.primaryFacts(ctx)
 			if facts.CgroupFS != "cgroup2fs" {
 				s.notes.add(cause.Fact, fmt.Sprintf("/sys/fs/cgroup is %s, not cgroup2fs", facts.CgroupFS))
@@ -44,7 +44,7 @@ func (s *suite) declareBoot() {
 			Expect(facts.CgroupFS).To(Equal("cgroup2fs"), "the file system at /sys/fs/cgroup; kernel command line: %s", facts.CommandLine)
 		})
 
-		It("has AppArmor on", Label("apparmor"), SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It("has AppArmor on", Label("apparmor"), SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			facts := s.primaryFacts(ctx)
 			if !facts.AppArmorEnabled {
 				s.notes.add(cause.Fact, "AppArmor is not enabled")
@@ -58,16 +58,16 @@ func (s *suite) declareBoot() {
 			Expect(err).NotTo(HaveOccurred(), "/sbin/apparmor_parser is missing, so containerd confines nothing")
 		})
 
-		It("reaches systemd's state running without a failed unit", SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It("reaches systemd's state running without a failed unit", SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			facts := s.primaryFacts(ctx)
 			Expect(s.judgeUnits(ctx, s.primary.value, facts)).To(BeEmpty())
 		})
 
-		It("has a machine ID of its own", SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It("has a machine ID of its own", SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			Expect(s.primaryFacts(ctx).MachineID).To(MatchRegexp(`^[0-9a-f]{32}$`))
 		})
 
-		It(s.notOnHost("the size of the disk that it was made with is not known", "grew its root file system"), SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It(s.notOnHost("the size of the disk that it was made with is not known", "grew its root file system"), SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			facts := s.primaryFacts(ctx)
 			size, err := virtualSize(ctx, run.Host{}, s.options.Image)
 			Expect(err).NotTo(HaveOccurred())
@@ -79,7 +79,7 @@ func (s *suite) declareBoot() {
 			Expect(facts.RootBytes).To(BeNumerically(">", size), "bytes of the root file system on a disk of %d bytes, made from an image of %d bytes", size+growBy, size)
 		})
 
-		It("runs without swap", SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It("runs without swap", SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			facts := s.primaryFacts(ctx)
 			for _, l := range facts.Swap {
 				s.notes.add(cause.Fact, "/proc/swaps lists "+l)
@@ -87,7 +87,7 @@ func (s *suite) declareBoot() {
 			Expect(facts.Swap).To(BeEmpty())
 		})
 
-		It(s.notOnHost(whoseConsole, "leaves a console without panics, oopses, OOM kills, emergency shells and ordering cycles"), SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It(s.notOnHost(whoseConsole, "leaves a console without panics, oopses, OOM kills, emergency shells and ordering cycles"), SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			Expect(consoleProblems(s.primaryFacts(ctx).Console)).To(BeEmpty())
 		})
 	})

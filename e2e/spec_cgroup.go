@@ -17,7 +17,7 @@ import (
 // that answers for its default handler only, a kubelet that follows silently.
 func (s *suite) declareCgroups() {
 	Context("cgroup driver", Label("cgroup"), func() {
-		It("is systemd in containerd's effective configuration, for every handler", SpecTimeout(initLimit), func(ctx SpecContext) {
+		It("is systemd in containerd's effective configuration, for every handler", SpecTimeout(onMachine(initLimit)), func(ctx SpecContext) {
 			s.needMachine(ctx)
 			config, err := s.config.get(ctx)
 			s.attach("containerd-config-dump.toml", []byte(config.text))
@@ -32,7 +32,7 @@ func (s *suite) declareCgroups() {
 			Expect(problems).To(BeEmpty())
 		})
 
-		It("is systemd in the CRI's RuntimeConfig", SpecTimeout(initLimit), func(ctx SpecContext) {
+		It("is systemd in the CRI's RuntimeConfig", SpecTimeout(onMachine(initLimit)), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			driver, err := c.cri.CgroupDriver(ctx)
 			if errors.Is(err, cluster.ErrNoRuntimeConfig) {
@@ -50,7 +50,7 @@ func (s *suite) declareCgroups() {
 			Expect(driver).To(Equal("SYSTEMD"))
 		})
 
-		It("is systemd in the kubelet's effective configuration", SpecTimeout(initLimit), func(ctx SpecContext) {
+		It("is systemd in the kubelet's effective configuration", SpecTimeout(onMachine(initLimit)), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			node, err := cluster.TheNode(ctx, c.client)
 			Expect(err).NotTo(HaveOccurred())
@@ -61,12 +61,12 @@ func (s *suite) declareCgroups() {
 			Expect(config.CgroupDriver).To(Equal("systemd"))
 		})
 
-		It("is systemd in the real cgroup path of every container's process", Label("smoke"), SpecTimeout(initLimit), func(ctx SpecContext) {
+		It("is systemd in the real cgroup path of every container's process", Label("smoke"), SpecTimeout(onMachine(initLimit)), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			s.judgeCgroupPaths(ctx, c.node, "cgroups.txt")
 		})
 
-		It("keeps every pod's controllers over a daemon-reload", SpecTimeout(initLimit), func(ctx SpecContext) {
+		It("keeps every pod's controllers over a daemon-reload", SpecTimeout(onMachine(initLimit)), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			for _, when := range []string{"before", "after"} {
 				state, err := cluster.Probe(ctx, c.node)
@@ -83,7 +83,7 @@ func (s *suite) declareCgroups() {
 			}
 		})
 
-		It("leaves cgroups of containers to the runtime and processes alive when it restarts", Label("config"), SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It("leaves cgroups of containers to the runtime and processes alive when it restarts", Label("config"), SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			m := s.needMachine(ctx)
 			unit, err := cluster.UnitProperties(ctx, m, "containerd.service", "KillMode", "Delegate", "OOMScoreAdjust")
 			Expect(err).NotTo(HaveOccurred())

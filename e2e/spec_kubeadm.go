@@ -23,7 +23,7 @@ const hostInGuest = "10.0.2.2"
 
 func (s *suite) declareKubeadm() {
 	Context("kubeadm", Label("kubeadm"), func() {
-		It(s.notOnHost("it keeps the network that it has; that nothing is pulled is judged all the same", "cannot reach any network"), Label("offline"), SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It(s.notOnHost("it keeps the network that it has; that nothing is pulled is judged all the same", "cannot reach any network"), Label("offline"), SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			m := s.needMachine(ctx)
 			// The host really listens: only the denial keeps the guest away.
 			listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
@@ -56,7 +56,7 @@ func (s *suite) declareKubeadm() {
 			Expect(reached.Load()).To(BeEquivalentTo(1), "connections that the host saw, its own included")
 		})
 
-		It("init succeeds without preflight errors", Label("smoke"), SpecTimeout(initLimit), func(ctx SpecContext) {
+		It("init succeeds without preflight errors", Label("smoke"), SpecTimeout(onMachine(initLimit)), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			s.attach("kubeadm-init.log", []byte(c.output))
 			plan := cluster.Plan{CPUs: c.node.Report().CPUs, MemoryMiB: c.node.Report().MemoryMiB}
@@ -65,7 +65,7 @@ func (s *suite) declareKubeadm() {
 			s.measure("kubeadm-init-seconds", s.measuredValue("kubeadm-init-seconds"))
 		})
 
-		It("is the version that the image claims", SpecTimeout(initLimit), func(ctx SpecContext) {
+		It("is the version that the image claims", SpecTimeout(onMachine(initLimit)), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			if s.expected.Kubernetes == "" {
 				Skip("neither a profile nor a manifest claims a Kubernetes version")
@@ -76,7 +76,7 @@ func (s *suite) declareKubeadm() {
 			Expect(node.Status.NodeInfo.KubeletVersion).To(Equal("v"+s.expected.Kubernetes), "the kubelet's version")
 		})
 
-		It("finds every image preloaded and pinned, and no other", Label("images"), SpecTimeout(initLimit), func(ctx SpecContext) {
+		It("finds every image preloaded and pinned, and no other", Label("images"), SpecTimeout(onMachine(initLimit)), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			var got, unpinned []string
 			for _, image := range c.images {
@@ -91,7 +91,7 @@ func (s *suite) declareKubeadm() {
 			Expect(unpinned).To(BeEmpty(), "images that the kubelet's garbage collection may remove")
 		})
 
-		It("runs the control plane's pause image of kubeadm's choice", Label("images"), SpecTimeout(initLimit), func(ctx SpecContext) {
+		It("runs the control plane's pause image of kubeadm's choice", Label("images"), SpecTimeout(onMachine(initLimit)), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			config, err := s.config.get(ctx)
 			Expect(err).NotTo(HaveOccurred())
@@ -101,7 +101,7 @@ func (s *suite) declareKubeadm() {
 			Expect(c.required).To(ContainElement(config.SandboxImage), "containerd's sandbox image among kubeadm's images")
 		})
 
-		It("gets a node that becomes Ready", Label("smoke"), SpecTimeout(settleLimit), func(ctx SpecContext) {
+		It("gets a node that becomes Ready", Label("smoke"), SpecTimeout(onCluster(0)), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			begin := time.Now()
 			Eventually(func() error {
@@ -114,7 +114,7 @@ func (s *suite) declareKubeadm() {
 			s.measureSince("node-ready", begin)
 		})
 
-		It("gets CoreDNS and every system pod Ready", Label("smoke"), SpecTimeout(settleLimit), func(ctx SpecContext) {
+		It("gets CoreDNS and every system pod Ready", Label("smoke"), SpecTimeout(onCluster(0)), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			done := s.progress.step("waiting for CoreDNS")
 			err := s.settled(ctx, c)
@@ -124,7 +124,7 @@ func (s *suite) declareKubeadm() {
 			s.measureSince("system-ready-after-init", c.finished)
 		})
 
-		It("pulls nothing", Label("offline", "images"), SpecTimeout(settleLimit), func(ctx SpecContext) {
+		It("pulls nothing", Label("offline", "images"), SpecTimeout(onCluster(0)), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			s.noteEvents(c)
 			var pulls []string
@@ -142,7 +142,7 @@ func (s *suite) declareKubeadm() {
 			Expect(pulls).To(BeEmpty())
 		})
 
-		It("leaves containerd without ignored configuration keys", Label("config"), SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It("leaves containerd without ignored configuration keys", Label("config"), SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			m := s.needMachine(ctx)
 			res, err := m.Run(ctx, run.Cmd{Argv: []string{"journalctl", "--boot", "--no-pager", "--output=cat", "--unit=containerd"}})
 			Expect(err).NotTo(HaveOccurred())

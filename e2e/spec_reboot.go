@@ -15,7 +15,7 @@ import (
 func (s *suite) declareReboot() {
 	running := demand{survivors: true, set: true}
 	Context("reboot", Label("reboot", "slow"), func() {
-		It(s.needing(running, s.needingReboot("brings the node, the control plane and every pod back")), SpecTimeout(rebootLimit+settleLimit), func(ctx SpecContext) {
+		It(s.needing(running, s.needingReboot("brings the node, the control plane and every pod back")), SpecTimeout(onCluster(podsLimit+rebootLimit+settleLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			old, err := p.containerIDs(ctx)
 			Expect(err).NotTo(HaveOccurred())
@@ -40,7 +40,7 @@ func (s *suite) declareReboot() {
 			Eventually(p.askByName).WithContext(ctx).WithTimeout(settleLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
 		})
 
-		It(s.needing(running, s.needingReboot("leaves the cgroup driver systemd")), Label("cgroup"), SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It(s.needing(running, s.needingReboot("leaves the cgroup driver systemd")), Label("cgroup"), SpecTimeout(onCluster(podsLimit+commandLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			s.judgeCgroupPaths(ctx, p.node, "cgroups-after-reboot.txt")
 		})

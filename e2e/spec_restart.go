@@ -17,14 +17,14 @@ import (
 func (s *suite) declareRestarts() {
 	running := demand{survivors: true}
 	Context("restart", Label("restart"), func() {
-		It(s.needing(running, "of containerd leaves every container's processes alive"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(running, "of containerd leaves every container's processes alive"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			s.judgeRestart(ctx, p, "containerd", func(ctx context.Context) error {
 				_, err := p.cri.Version(ctx)
 				return err
 			})
 		})
-		It(s.needing(running, "of the kubelet leaves every container's processes alive"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(running, "of the kubelet leaves every container's processes alive"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			s.judgeRestart(ctx, p, "kubelet", p.kubeletHealthy)
 		})

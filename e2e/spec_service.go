@@ -19,22 +19,22 @@ import (
 func (s *suite) declareService() {
 	service := demand{survivors: true}
 	Context("kube-proxy", Label("kube-proxy"), func() {
-		It(s.needing(service, "makes a Service answer through its cluster IP from a pod"), Label("smoke"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(service, "makes a Service answer through its cluster IP from a pod"), Label("smoke"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			Eventually(p.askByIP).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
 		})
 
-		It(s.needing(service, "makes a Service answer by its DNS name"), Label("dns", "smoke"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(service, "makes a Service answer by its DNS name"), Label("dns", "smoke"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			Eventually(p.askByName).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
 		})
 
-		It(s.needing(service, "is not in the way of a port of the host"), Label("cni"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(service, "is not in the way of a port of the host"), Label("cni"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			Eventually(p.askByHostPort).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).Should(Equal(workload.ServerName))
 		})
 
-		It("gets bridged traffic to see its rules", Label("config"), SpecTimeout(commandLimit), func(ctx SpecContext) {
+		It("gets bridged traffic to see its rules", Label("config"), SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			m := s.needMachine(ctx)
 			value, err := cluster.Output(ctx, m, "sysctl", "--values", "net.bridge.bridge-nf-call-iptables")
 			if err != nil || value != "1\n" {

@@ -18,7 +18,7 @@ import (
 func (s *suite) declareSoak() {
 	Context("kube-proxy", Label("kube-proxy"), func() {
 		It("stays up, and the control plane with it, over "+s.options.Soak.String(), Label("soak", "slow"),
-			SpecTimeout(s.options.Soak+podsLimit), func(ctx SpecContext) {
+			SpecTimeout(onCluster(podsLimit+s.options.Soak)), func(ctx SpecContext) {
 				c := s.needCluster(ctx)
 				Expect(s.settled(ctx, c)).To(Succeed())
 				if len(s.options.Firmware) > 1 && s.selected[bootsUnder(s.options.Firmware[1])] {
@@ -60,7 +60,7 @@ func (s *suite) declareSoak() {
 				s.measure("soak-seconds", s.options.Soak.Seconds())
 			})
 
-		It("had no pod's sandbox made anew since kubeadm init", SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It("had no pod's sandbox made anew since kubeadm init", SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			c := s.needCluster(ctx)
 			s.noteEvents(c)
 			identities, err := c.identities(ctx)
@@ -73,7 +73,7 @@ func (s *suite) declareSoak() {
 			Expect(problems).To(BeEmpty())
 		})
 
-		It(s.needing(demand{survivors: true}, "serves its Service still"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(demand{survivors: true}, "serves its Service still"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			Eventually(p.askByIP).WithContext(ctx).WithTimeout(commandLimit).WithPolling(time.Second).ShouldNot(BeEmpty())
 		})

@@ -25,7 +25,7 @@ func (s *suite) declareTermination() {
 			if v.Name == workload.PlainName || v.Name == "ignore" {
 				labels = Label("smoke")
 			}
-			It(s.needing(demand{pods: []string{v.Name}}, "ends a pod "+v.Title), labels, SpecTimeout(podsLimit), func(ctx SpecContext) {
+			It(s.needing(demand{pods: []string{v.Name}}, "ends a pod "+v.Title), labels, SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 				p := s.needPods(ctx)
 				if v.Confined {
 					Expect(s.labelProblems(p.state, v.Name, p.uids[v.Name])).To(BeEmpty(), "without this label the pod's end proves nothing")
@@ -40,7 +40,7 @@ func (s *suite) declareTermination() {
 
 		// On kernel 6.17 and newer what exec starts carries a stacked label
 		// that the profile's rules do not match (containerd#12886).
-		It(s.needing(demand{survivors: true}, "lets what exec starts signal its own children"), Label("apparmor"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(demand{survivors: true}, "lets what exec starts signal its own children"), Label("apparmor"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			Expect(s.labelProblems(p.state, workload.ClientName, p.uids[workload.ClientName])).To(BeEmpty(), "without this label the signal proves nothing")
 			answer, err := p.exec(ctx, workload.ClientName, "signal-child")
@@ -48,7 +48,7 @@ func (s *suite) declareTermination() {
 			Expect(answer).To(Equal("signalled"))
 		})
 
-		It(s.needing(demand{job: true}, "removes a finished Job and its pod"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(demand{job: true}, "removes a finished Job and its pod"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			w := s.needDeleted(ctx)
 			name, _ := p.jobPod()
@@ -57,14 +57,14 @@ func (s *suite) declareTermination() {
 			Expect(w.markers[workload.JobName]["main"]).To(Equal([]string{"DONE"}), "the marker of the Job's pod")
 		})
 
-		It(s.needing(demand{set: true}, "restarts a StatefulSet pod by pod"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(demand{set: true}, "restarts a StatefulSet pod by pod"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			s.needPods(ctx)
 			w := s.needDeleted(ctx)
 			s.measure("statefulset-restart-seconds", roundSeconds(w.rollTime))
 			Expect(w.rolled).NotTo(HaveOccurred())
 		})
 
-		It(s.needing(wholeWave(), fmt.Sprintf("ends %d pods at once", workload.BatchSize)), Label("slow"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(wholeWave(), fmt.Sprintf("ends %d pods at once", workload.BatchSize)), Label("slow"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			w := s.needDeleted(ctx)
 			Expect(len(w.outcomes)).To(BeNumerically(">=", workload.BatchSize), "pods that were deleted at once")
@@ -81,7 +81,7 @@ func (s *suite) declareTermination() {
 			Expect(problems).To(BeEmpty(), s.early(w))
 		})
 
-		It(s.needing(plain, "never fails to kill a pod"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(plain, "never fails to kill a pod"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			p := s.needPods(ctx)
 			s.needDeleted(ctx)
 			s.noteEvents(p.clusterState)
@@ -99,7 +99,7 @@ func (s *suite) declareTermination() {
 			Expect(failed).To(BeEmpty())
 		})
 
-		It(s.needing(plain, "never has AppArmor deny a container anything"), Label("apparmor"), SpecTimeout(podsLimit), func(ctx SpecContext) {
+		It(s.needing(plain, "never has AppArmor deny a container anything"), Label("apparmor"), SpecTimeout(onCluster(podsLimit)), func(ctx SpecContext) {
 			s.needDeleted(ctx)
 			Expect(s.notes.containerDenials()).To(BeEmpty())
 		})

@@ -45,6 +45,14 @@ const (
 	explainLimit  = 30 * time.Second
 )
 
+// onMachine is the limit of a spec that needs the booted machine, and onCluster
+// of one that needs the cluster, where the spec's own part takes up to own. The
+// boot and kubeadm init happen in whichever spec asks first, and any can be the
+// first when only some run.
+func onMachine(own time.Duration) time.Duration { return bootLimit + own }
+
+func onCluster(own time.Duration) time.Duration { return onMachine(initLimit + settleLimit + own) }
+
 // Poll intervals: small against what they wait for, large against what one
 // look costs an emulated machine (about 0.3 s).
 const (

@@ -16,6 +16,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/workload"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )
 
 // podsState is the moment when all test pods ran.
@@ -53,6 +54,9 @@ func (s *suite) startPods(ctx context.Context) (*podsState, error) {
 	if err == nil {
 		err = s.settled(ctx, c)
 	}
+	if err == nil {
+		err = untilStarted(ctx, c.node, p.demand.variants())
+	}
 	done(err)
 	s.noteEvents(c)
 	if err != nil {
@@ -73,6 +77,29 @@ func (s *suite) startPods(ctx context.Context) (*podsState, error) {
 		}
 	}
 	return p, nil
+}
+
+// untilStarted waits until the programs in the variants' containers run and
+// have asked for SIGTERM. On a starved machine one was six seconds behind its
+// container, and a good image looked as if it did not deliver signals.
+func untilStarted(ctx context.Context, node run.Runner, variants []workload.Variant) error {
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
+	defer cancel()
+	for {
+		markers, err := workload.ReadMarkers(ctx, node)
+		if err != nil {
+			return err
+		}
+		late := markers.NotStarted(variants)
+		if len(late) == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(nodeInterval):
+		case <-ctx.Done():
+			return fmt.Errorf("%s after its container runs, no program has written START into its marker below %s: %s", commandLimit, workload.MarkerRoot, strings.Join(late, ", "))
+		}
+	}
 }
 
 // podsMade waits for the API to know the test pods.

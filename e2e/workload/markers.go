@@ -3,6 +3,7 @@ package workload
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -48,6 +49,22 @@ func markWords(text string) []string {
 		}
 	}
 	return words
+}
+
+// NotStarted names the containers of the variants that have not said START. The
+// kubelet calls a container running, and a pod ready, before its program has
+// asked for SIGTERM; until then the first process of a PID namespace never
+// sees the signal.
+func (m Markers) NotStarted(variants []Variant) []string {
+	var late []string
+	for _, v := range variants {
+		for _, name := range slices.Sorted(maps.Keys(v.Markers)) {
+			if slices.Contains(v.Markers[name], "START") && !slices.Contains(m[v.Name][name], "START") {
+				late = append(late, fmt.Sprintf("container %s of pod %s", name, v.Name))
+			}
+		}
+	}
+	return late
 }
 
 // Judge returns a sentence for each container of a variant whose marker is not

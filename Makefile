@@ -12,9 +12,12 @@ PACKER  ?= packer
 
 GO      ?= go
 # Building an image needs root for mknod and chroot; the suite does not.
-SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,HOME,GOPROXY,GOSUMDB,GOFLAGS,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,NODEIMAGE_MIRRORS,NODEIMAGE_CACHE,XDG_CACHE_HOME)
-CGO_OFF := CGO_ENABLED=0
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,HOME,GOPROXY,GOSUMDB,GOFLAGS,CGO_ENABLED,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,NODEIMAGE_MIRRORS,NODEIMAGE_CACHE,XDG_CACHE_HOME)
 LDFLAGS := -s -w
+# One way to compile for programs, tests, vet and staticcheck, so that each
+# package is compiled once; the components of an image have the same two.
+export CGO_ENABLED = 0
+export GOFLAGS := $(strip $(GOFLAGS) $(if $(findstring -trimpath,$(GOFLAGS)),,-trimpath))
 
 .DEFAULT_GOAL := help
 
@@ -122,9 +125,9 @@ setup-bench:
 
 .PHONY: bin/nodeimage bin/packer-plugin-nodeimage
 bin/nodeimage:
-	$(CGO_OFF) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/nodeimage
+	$(GO) build -ldflags '$(LDFLAGS)' -o $@ ./cmd/nodeimage
 bin/packer-plugin-nodeimage:
-	$(CGO_OFF) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ .
+	$(GO) build -ldflags '$(LDFLAGS)' -o $@ .
 
 # The real packer, for tests only: it is BUSL-licensed, so it is run and never
 # imported. Its module cannot be installed by name because of its replace.

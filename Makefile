@@ -43,6 +43,8 @@ lint:
 	$(GO) vet -tags integration,slow ./...
 	$(GO) vet -tags e2e ./e2e/...
 	$(GO) tool staticcheck -tags integration,slow,e2e ./...
+	@# Without the linters for shell and Python that a machine may have or not.
+	$(GO) tool actionlint -shellcheck= -pyflakes=
 
 .PHONY: unit
 unit:
@@ -58,7 +60,7 @@ generate: ## regenerate HCL2 specs and docs
 	$(GO) generate ./...
 
 .PHONY: integration
-integration: setup-build setup-test bin/packer
+integration: setup-build setup-test setup-browser bin/packer
 	$(SUDO) $(GO) test -tags integration -p 1 -timeout 30m $(INTEGRATION)
 
 # What only confirms on other ground what the suite shows on the image itself:
@@ -115,11 +117,13 @@ install-plugin: bin/packer-plugin-nodeimage ## put the plugin where Packer looks
 clean: ## remove what make made here (not the cache)
 	rm -rf bin $(OUT)
 
-.PHONY: setup-build setup-test setup-bench
+.PHONY: setup-build setup-test setup-browser setup-bench
 setup-build:
 	@.ci/setup build
 setup-test:
 	@.ci/setup test
+setup-browser:
+	@.ci/setup browser
 setup-bench:
 	@.ci/setup bench
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 )
@@ -88,9 +89,14 @@ var (
 	dateText   = regexp.MustCompile(`^[0-9]{4}-[01][0-9]-[0-3][0-9]$`)
 )
 
-// LoadCompatibility reads the built-in table. An error means that this
-// program was built with a broken one.
-func LoadCompatibility() (*Compatibility, error) { return readCompatibility(builtin) }
+// LoadCompatibility returns the built-in table, which is the same for all
+// callers and not to be changed. An error means that this program was built
+// with a broken one.
+func LoadCompatibility() (*Compatibility, error) { return builtinCompatibility() }
+
+// Every profile is held against the table, and a matrix has thousands of them,
+// so it is read once.
+var builtinCompatibility = sync.OnceValues(func() (*Compatibility, error) { return readCompatibility(builtin) })
 
 func readCompatibility(files fs.FS) (*Compatibility, error) {
 	c := &Compatibility{}

@@ -106,7 +106,9 @@ faults:
 func TestRefusedPair(t *testing.T) {
 	t.Parallel()
 	r := newReader()
-	r.builtin = fstest.MapFS{compatibilityFile: {Data: []byte(table)}}
+	r.compatibility = func() (*Compatibility, error) {
+		return readCompatibility(fstest.MapFS{compatibilityFile: {Data: []byte(table)}})
+	}
 	_, err := r.resolve(source{name: "x.yaml", data: []byte(readGood(t))})
 	const want = `x.yaml:55:14: components.containerd.version: found "2.3.7", which does not run with Kubernetes 1.37.2; expected 2.4 (works)`
 	if err == nil || err.Error() != want {

@@ -3,10 +3,12 @@ package profiles
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // releasesFile lies in a directory of its own, so that it is not taken for a
@@ -57,9 +59,12 @@ type Signature struct {
 	Keyring   string `yaml:"keyring" json:"keyring,omitempty"`
 }
 
-// LoadReleases reads the built-in sums. An error means that this program was
-// built with a broken file.
-func LoadReleases() (*Releases, error) { return readReleases(builtin) }
+// LoadReleases returns the built-in sums, which are the same for all callers
+// and not to be changed. An error means that this program was built with a
+// broken file.
+func LoadReleases() (*Releases, error) { return builtinReleases() }
+
+var builtinReleases = sync.OnceValues(func() (*Releases, error) { return readReleases(builtin) })
 
 func readReleases(files fs.FS) (*Releases, error) {
 	r := &Releases{}
@@ -121,7 +126,7 @@ func (r *Releases) Files(component, version string) ([]ReleaseFile, bool) {
 	}
 	files := make([]ReleaseFile, len(c.Files))
 	for i, f := range c.Files {
-		files[i] = ReleaseFile{Name: f.Name, URL: f.URL, SHA256: sums[i]}
+		files[i] = ReleaseFile{Name: f.Name, URL: f.URL, SHA256: maps.Clone(sums[i])}
 	}
 	return files, true
 }

@@ -33,7 +33,7 @@ func (r reader) resolve(src source) (*Profile, error) {
 	d.decode(c.tree, reflect.ValueOf(p).Elem(), "")
 	// With a base profile missing, everything it holds would be called missing too.
 	if c.complete {
-		table, err := readCompatibility(r.builtin)
+		table, err := r.compatibility()
 		if err != nil {
 			return nil, err
 		}

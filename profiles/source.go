@@ -49,13 +49,17 @@ func (s source) hint() string {
 	return "write the value out"
 }
 
-// reader finds base profiles; a test puts a map behind it.
+// reader finds base profiles and the table that they are held against; a test
+// puts others behind it.
 type reader struct {
-	builtin fs.FS
-	file    func(path string) ([]byte, error)
+	builtin       fs.FS
+	file          func(path string) ([]byte, error)
+	compatibility func() (*Compatibility, error)
 }
 
-func newReader() reader { return reader{builtin: builtin, file: readBounded} }
+func newReader() reader {
+	return reader{builtin: builtin, file: readBounded, compatibility: LoadCompatibility}
+}
 
 // ReadBounded returns the text of a regular file; it reads little more than a
 // document may have. Errors wrap those of package fs.
@@ -197,5 +201,12 @@ func Load(nameOrPath string) (*Profile, error) {
 		return nil, exitcode.BadInput(err)
 	}
 	p, err := r.resolve(src)
+	return p, exitcode.BadInput(err)
+}
+
+// Read reads a profile from its text as Load does from a file. Problems call it
+// by name, and what it extends is built in.
+func Read(name string, text []byte) (*Profile, error) {
+	p, err := newReader().resolve(source{name: name, data: text})
 	return p, exitcode.BadInput(err)
 }

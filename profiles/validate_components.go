@@ -84,6 +84,7 @@ var (
 	moduleMajor     = regexp.MustCompile(`/v([0-9]+)$`)
 	programName     = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
 	imageDigest     = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	imageTag        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 	sha256Hex       = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
@@ -152,8 +153,11 @@ func (v *validator) component(at string, c Component, rule componentRule, arch s
 		}
 	}
 	if rule.image != "" {
-		v.match(at+".image", c.Image, regexp.MustCompile(`^`+regexp.QuoteMeta(rule.image)+`:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`),
-			"the image that kubeadm asks for, without repository: "+rule.image+":TAG")
+		expected := "the image that kubeadm asks for, without repository: " + rule.image + ":TAG"
+		tag, is := strings.CutPrefix(c.Image, rule.image+":")
+		if v.required(at+".image", c.Image, expected) && !(is && imageTag.MatchString(tag)) {
+			v.report(at+".image", "found %s, expected %s", quote(c.Image), expected)
+		}
 	} else if c.Image != "" {
 		v.reportKey(at+".image", "this component is no image of its own: remove the key")
 	}

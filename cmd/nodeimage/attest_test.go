@@ -49,27 +49,34 @@ func TestKeygen(t *testing.T) {
 	}
 }
 
-// The reports that the suites write are those that attest reads, and what it
-// writes is what gate reads: all by the programs' own types.
-func TestFromReportsToRelease(t *testing.T) {
-	t.Parallel()
+// candidate is an image with the suites' reports about it, by the programs' own
+// types, keys, and a policy for them.
+type candidate struct {
+	dir, image, sha256, checks, specs, policy, key, public string
+}
+
+func (c candidate) write(t *testing.T, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(c.dir, name)
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// newCandidate makes a candidate that passes, unless change makes the booted
+// suite's result another one.
+func newCandidate(t *testing.T, change func(*e2e.Result)) candidate {
+	t.Helper()
 	prefix, fingerprint := keys(t)
-	dir := t.TempDir()
-	image := filepath.Join(dir, "disk.qcow2")
+	c := candidate{dir: t.TempDir(), key: prefix + ".key", public: prefix + ".pub"}
 	data, err := os.ReadFile("../../validate/target/testdata/disk.qcow2")
 	if err != nil {
 		t.Fatal(err)
 	}
-	write := func(name string, content []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, content, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	write("disk.qcow2", data)
+	c.image = c.write(t, "disk.qcow2", data)
 	// The disk is none that a node boots from; only the report's shape counts.
-	text, _ := runVerb(t, newValidate(), "--format", "json", image)
+	text, _ := runVerb(t, newValidate(), "--format", "json", c.image)
 	var report validate.Report
 	if err := json.Unmarshal([]byte(text), &report); err != nil {
 		t.Fatal(err)
@@ -77,33 +84,27 @@ func TestFromReportsToRelease(t *testing.T) {
 	if len(report.SHA256) != 64 || report.Tool == "" || report.Started.IsZero() {
 		t.Fatalf("the report does not say what it is about: %.300s", text)
 	}
+	c.sha256 = report.SHA256
 	report.Verdict, report.Findings = validate.Passed, []validate.Finding{{ID: "swap-enabled", Outcome: validate.Pass}}
-	text2, err := json.Marshal(report)
+	checks, err := json.Marshal(report)
 	if err != nil {
 		t.Fatal(err)
 	}
-	summary, err := json.Marshal(e2e.Result{
+	result := e2e.Result{
 		Schema: e2e.SummarySchema, Verdict: e2e.Passed, SHA256: report.SHA256, SHA256After: report.SHA256, Tool: "test", StandIns: []string{},
 		Soak: "5m0s", Started: time.Now().Add(-time.Hour), Seconds: 60, Counts: e2e.Counts{Passed: 1},
 		Specs:    []e2e.Spec{{Name: "node image kube-proxy stays up", Labels: []string{"soak"}, State: "passed"}},
 		Machines: []machine.Report{{Accel: machine.AccelTCG}},
-	})
+	}
+	if change != nil {
+		change(&result)
+	}
+	summary, err := json.Marshal(result)
 	if err != nil {
 		t.Fatal(err)
 	}
-	checks, specs := write("validate.json", text2), write("summary.json", summary)
-
-	if _, err := runVerb(t, newAttest(), image, "--validate", checks, "--e2e", specs); exitcode.Of(err) != exitcode.Usage {
-		t.Errorf("no key: %v", err)
-	}
-	if _, err := runVerb(t, newAttest(), image, "--validate", specs, "--e2e", checks, "--key", prefix+".key"); exitcode.Of(err) != exitcode.Usage {
-		t.Errorf("reports exchanged: %v", err)
-	}
-	out, err := runVerb(t, newAttest(), image, "--validate", checks, "--e2e", specs, "--key", prefix+".key")
-	if err != nil || !strings.Contains(out, "disk.e2e.sigstore.json") {
-		t.Fatalf("attest: %v\n%s", err, out)
-	}
-	policy := write("policy.yaml", []byte(`apiVersion: nodeimage.dev/v1alpha1
+	c.checks, c.specs = c.write(t, "validate.json", checks), c.write(t, "summary.json", summary)
+	c.policy = c.write(t, "policy.yaml", []byte(`apiVersion: nodeimage.dev/v1alpha1
 kind: GatePolicy
 name: release
 keys: [{name: ci, sha256: "`+fingerprint+`"}]
@@ -114,31 +115,62 @@ require:
   e2e: {specs: [kube-proxy stays up], soak: 5m}
   statements: [sbom]
 `))
-	out, err = runVerb(t, newGate(), image, "--policy", policy, "--key", prefix+".pub")
+	return c
+}
+
+// The reports that the suites write are those that attest reads, and what it
+// writes is what gate reads: all by the programs' own types.
+func TestFromReportsToRelease(t *testing.T) {
+	t.Parallel()
+	c := newCandidate(t, nil)
+	image, checks, specs, policy := c.image, c.checks, c.specs, c.policy
+	if _, err := runVerb(t, newAttest(), image, "--validate", checks, "--e2e", specs); exitcode.Of(err) != exitcode.Usage {
+		t.Errorf("no key: %v", err)
+	}
+	if _, err := runVerb(t, newAttest(), image, "--validate", specs, "--e2e", checks, "--key", c.key); exitcode.Of(err) != exitcode.Usage {
+		t.Errorf("reports exchanged: %v", err)
+	}
+	out, err := runVerb(t, newAttest(), image, "--validate", checks, "--e2e", specs, "--key", c.key)
+	if err != nil || !strings.Contains(out, "disk.e2e.sigstore.json") {
+		t.Fatalf("attest: %v\n%s", err, out)
+	}
+	out, err = runVerb(t, newGate(), image, "--policy", policy, "--key", c.public)
 	if err != nil || !strings.Contains(out, "PASS") {
 		t.Fatalf("gate: %v\n%s", err, out)
 	}
-	out, err = runVerb(t, newPromote(), image, "--policy", policy, "--key", prefix+".pub", "--to", filepath.Join(dir, "releases"))
-	if err != nil || !strings.Contains(out, "releases/disk-"+report.SHA256[:12]) {
+	out, err = runVerb(t, newPromote(), image, "--policy", policy, "--key", c.public, "--to", filepath.Join(c.dir, "releases"))
+	if err != nil || !strings.Contains(out, "releases/disk-"+c.sha256[:12]) {
 		t.Errorf("promote: %v\n%s", err, out)
 	}
-	write("disk.qcow2", append(data, 0))
-	out, err = runVerb(t, newGate(), image, "--policy", policy, "--key", prefix+".pub", "--format", "json")
+	changed(t, image)
+	out, err = runVerb(t, newGate(), image, "--policy", policy, "--key", c.public, "--format", "json")
 	if exitcode.Of(err) != exitcode.Failed || !strings.Contains(out, `"id":"result-missing"`) {
 		t.Errorf("a changed image: %v\n%s", err, out)
 	}
-	if out, err = runVerb(t, newPromote(), image, "--policy", policy, "--key", prefix+".pub", "--tag", "stable"); exitcode.Of(err) != exitcode.Failed {
+	if out, err = runVerb(t, newPromote(), image, "--policy", policy, "--key", c.public, "--tag", "stable"); exitcode.Of(err) != exitcode.Failed {
 		t.Errorf("a changed image was tagged: %v\n%s", err, out)
 	}
 	for name, args := range map[string][]string{
-		"no policy":      {image, "--key", prefix + ".pub"},
+		"no policy":      {image, "--key", c.public},
 		"no key":         {image, "--policy", policy},
-		"no policy file": {image, "--policy", "/nonexistent/policy.yaml", "--key", prefix + ".pub"},
-		"no image":       {"--policy", policy, "--key", prefix + ".pub"},
+		"no policy file": {image, "--policy", "/nonexistent/policy.yaml", "--key", c.public},
+		"no image":       {"--policy", policy, "--key", c.public},
 	} {
 		if _, err := runVerb(t, newGate(), args...); exitcode.Of(err) != exitcode.Usage {
 			t.Errorf("%s: %v, want bad input", name, err)
 		}
+	}
+}
+
+// changed adds a byte to an image.
+func changed(t *testing.T, image string) {
+	t.Helper()
+	data, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(image, append(data, 0), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -116,14 +116,21 @@ func publish(ctx context.Context, img *imagefile.Image, to Publisher, v Verdict)
 		r.Bundles = append(r.Bundles, attest.Stored{File: e.File, Data: e.data})
 	}
 	var err error
-	if r.Verdict, err = json.MarshalIndent(v, "", "  "); err != nil {
+	if r.Verdict, err = json.MarshalIndent(v.forOthers(), "", "  "); err != nil {
 		return "", fmt.Errorf("publishing the verdict: %w", err)
 	}
 	return to.Publish(ctx, r)
 }
 
+// forOthers is the verdict as it is kept with the image: where the image was
+// when it was judged is that machine's business.
+func (v Verdict) forOthers() Verdict {
+	v.Image = filepath.Base(v.Image)
+	return v
+}
+
 func tag(img *imagefile.Image, name string, v Verdict) (string, error) {
-	data, err := json.MarshalIndent(tagFile{TagSchema, name, v}, "", "  ")
+	data, err := json.MarshalIndent(tagFile{TagSchema, name, v.forOthers()}, "", "  ")
 	if err != nil {
 		return "", fmt.Errorf("writing the tag: %w", err)
 	}
@@ -221,7 +228,7 @@ func fill(ctx context.Context, work, name string, img *imagefile.Image, text []b
 	if err := syncDir(filepath.Join(work, attestationsDir)); err != nil {
 		return err
 	}
-	data, err := json.MarshalIndent(v, "", "  ")
+	data, err := json.MarshalIndent(v.forOthers(), "", "  ")
 	if err != nil {
 		return err
 	}

@@ -50,13 +50,8 @@ func (e *Expanded) Profile(c Cell) *profiles.Profile { return e.variants[c.Profi
 // Expand makes the plan of a matrix. What cannot be is bad input: a version
 // that is not pinned, versions that are not known to go together, and includes,
 // excludes and known-bad entries that say nothing about any cell.
-func (m *Matrix) Expand(ctx context.Context, tool Tool, bases Bases) (_ *Expanded, err error) {
-	scratch, err := newVariants()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, scratch.close()) }()
-	e := expander{m: m, variants: scratch, tool: tool, made: map[[4]string]*profiles.Profile{}, unknown: map[string]bool{},
+func (m *Matrix) Expand(ctx context.Context, tool Tool, bases Bases) (*Expanded, error) {
+	e := expander{m: m, tool: tool, made: map[[4]string]*profiles.Profile{}, unknown: map[string]bool{},
 		out: &Expanded{Bases: map[string]string{}, variants: map[string]*profiles.Profile{}}}
 	if err := e.askBases(ctx, bases); err != nil {
 		return nil, err
@@ -92,7 +87,6 @@ type expander struct {
 	hashes   map[*profiles.Profile]string
 	unknown  map[string]bool // problems with versions that were told
 	problems []error
-	variants variants
 	failed   error // not the matrix's fault
 }
 
@@ -257,7 +251,7 @@ func (e *expander) variant(base *profiles.Profile, c Cell) *profiles.Profile {
 	if len(name) > 63 { // what a profile may be called
 		name = name[:50] + "-" + digest(name)[:12]
 	}
-	p, err := e.variants.with(base, name, changed)
+	p, err := variant(base, name, changed)
 	if err != nil && exitcode.Of(err) != exitcode.Usage {
 		e.failed = errors.Join(e.failed, err)
 		return nil

@@ -84,30 +84,8 @@ func nothing(t *testing.T, page string) (found []string) {
 
 func TestHostileResults(t *testing.T) {
 	t.Parallel()
-	const evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\" onload=\"x\u202e\x1b[31m|`[x](javascript:alert(1))\n# head"
 	dir := t.TempDir()
-	folder := filepath.Join(dir, "cell")
-	must(t, os.MkdirAll(filepath.Join(folder, "e2e"), 0o755))
-	must(t, os.WriteFile(filepath.Join(folder, "e2e", "console.log"), []byte(evil+"</pre><script>x</script>\x1b[2J\x00end"), 0o644))
-	must(t, os.WriteFile(filepath.Join(dir, "secret"), []byte("of the machine"), 0o600))
-	must(t, os.Symlink(filepath.Join(dir, "secret"), filepath.Join(folder, "console.txt")))
-	r := matrix.Result{
-		Cell: matrix.Cell{ID: evil, Name: evil, Profile: evil}, Run: evil, Verdict: matrix.Failed, Started: time.Unix(0, 0), Reason: evil,
-		Causes: []matrix.Cause{{ID: evil, Title: evil, Evidence: evil, Fix: evil}}, Checks: []matrix.Check{{ID: evil, Outcome: evil, Got: evil, Want: evil, File: evil}},
-		Specs: []matrix.Spec{{Name: evil, State: evil, Message: evil, Seconds: -1e300}}, Stages: []matrix.StageResult{{Stage: evil, Log: "../../../etc/passwd"}, {Stage: "x", Log: "javascript:alert(1)"}},
-		Evidence: []matrix.File{{Path: "e2e/console.log"}, {Path: "../../etc/passwd"}, {Path: "/etc/passwd"}, {Path: evil}, {Path: "javascript:alert(1)"}},
-		Image:    matrix.Image{File: evil, SHA256: evil}, Versions: matrix.Versions{Kernel: evil, Components: map[string]string{evil: evil}},
-		Infrastructure: []matrix.InfraFailure{{Stage: evil, Message: evil}}, Host: matrix.Host{Name: evil, Accel: evil},
-	}
-	cell := matrix.Cell{
-		ID: evil, Name: evil, Profile: evil, OS: evil, Kubernetes: evil, Containerd: evil, Runc: evil, Arch: evil, Firmware: evil, Base: evil,
-		KnownBad: &matrix.KnownBad{Cause: evil, Stage: evil, Tracker: "javascript:alert(1)", Reason: evil, Expires: evil}, Attested: &matrix.Attested{File: evil, Image: evil, Key: evil, Verdict: evil},
-	}
-	c := matrix.Collected{
-		Matrix: evil, PlanSHA256: evil, Tool: matrix.Tool{Version: evil}, Strays: []string{evil}, Unreadable: []string{evil},
-		Cells: []matrix.CollectedCell{{Cell: cell, Outcome: evil, Why: evil, Result: &r, Folder: "cell",
-			History: []matrix.RunRecord{{ID: "a", Run: evil, Verdict: matrix.Passed, Folder: evil}, r.Record(evil, "cell")}}},
-	}
+	c := hostile(t, dir)
 	page := render(t, dir, c)
 	if found := nothing(t, page); len(found) > 0 {
 		t.Errorf("in the page: %q", found)
@@ -128,7 +106,7 @@ func TestHostileResults(t *testing.T) {
 		}
 	}
 	// The console must not lead out of the folder.
-	r.Evidence = []matrix.File{{Path: "console.txt"}}
+	c.Cells[0].Result.Evidence = []matrix.File{{Path: "console.txt"}}
 	if strings.Contains(render(t, dir, c), "of the machine") {
 		t.Error("a link out of the folder was followed")
 	}

@@ -7,77 +7,24 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/registry/registrytest"
 )
-
-// startRegistry runs Debian's docker-registry on the loopback address until
-// the test ends, and returns its address.
-func startRegistry(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	at := l.Addr().String()
-	must(t, l.Close())
-	dir := t.TempDir()
-	config := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s/data}}\nhttp: {addr: %s, secret: of-a-test}\n", dir, at)
-	must(t, os.WriteFile(filepath.Join(dir, "config.yml"), []byte(config), 0o644))
-	cmd := exec.Command("docker-registry", "serve", filepath.Join(dir, "config.yml"))
-	must(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if response, err := http.Get("http://" + at + "/v2/"); err == nil {
-			response.Body.Close()
-			return at
-		} else if time.Now().After(deadline) {
-			t.Fatalf("docker-registry never answered: %v", err)
-		}
-	}
-}
-
-func skopeo(t *testing.T, args ...string) []byte {
-	t.Helper()
-	cmd := exec.Command("skopeo", args...)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("skopeo %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
-	}
-	return out
-}
-
-// fetched is what skopeo copies into a folder: the manifest and all blobs,
-// whose digests it has compared.
-func fetched(t *testing.T, name string) (m ocispec.Manifest, dir string) {
-	t.Helper()
-	dir = filepath.Join(t.TempDir(), "copy")
-	skopeo(t, "copy", "--quiet", "--insecure-policy", "--src-tls-verify=false", "docker://"+name, "dir:"+dir)
-	text, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
-	must(t, err)
-	must(t, json.Unmarshal(text, &m))
-	return m, dir
-}
 
 func TestRealRegistryAndSkopeo(t *testing.T) {
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	at := startRegistry(t)
+	at := registrytest.Start(t)
 	img := node(t, 5<<20+17)
 	docs := documents(t, img)
 	want, err := os.ReadFile(img.Path)
@@ -91,7 +38,7 @@ func TestRealRegistryAndSkopeo(t *testing.T) {
 		if diff := cmp.Diff(pushed, again); diff != "" {
 			t.Errorf("the second push differs:\n%s", diff)
 		}
-		m, dir := fetched(t, reference)
+		m, dir := registrytest.Fetch(t, reference)
 		blob := filepath.Join(dir, m.Layers[0].Digest.Encoded())
 		switch kind {
 		case Artifact:
@@ -111,22 +58,18 @@ func TestRealRegistryAndSkopeo(t *testing.T) {
 				t.Errorf("skopeo got %s of %d:%d with %d bytes, %v", h.Name, h.Uid, h.Gid, len(got), err)
 			}
 			var seen struct{ Architecture, Os, Digest string }
-			must(t, json.Unmarshal(skopeo(t, "inspect", "--tls-verify=false", "docker://"+reference), &seen))
+			must(t, json.Unmarshal(registrytest.Skopeo(t, "inspect", "--tls-verify=false", "docker://"+reference), &seen))
 			if seen.Architecture != "amd64" || seen.Os != "linux" || seen.Digest != pushed.Digest {
 				t.Errorf("skopeo sees %+v", seen)
 			}
 		}
-		// This registry has no referrers API, so that they are in an index
-		// under a tag made of the digest (tag schema).
-		var index ocispec.Index
-		tag := at + "/team/node:" + strings.Replace(pushed.Digest, ":", "-", 1)
-		must(t, json.Unmarshal(skopeo(t, "inspect", "--raw", "--tls-verify=false", "docker://"+tag), &index))
+		referrers := registrytest.Referrers(t, at+"/team/node", pushed.Digest)
 		types := map[string]bool{}
-		for _, d := range index.Manifests {
+		for _, d := range referrers {
 			types[d.ArtifactType] = true
 		}
-		if len(index.Manifests) != 4 || !types[TypeBundle] || !types[TypeSBOM] || !types[TypeReport] || !types[TypeVerdict] {
-			t.Errorf("referrers: %+v", index.Manifests)
+		if len(referrers) != 4 || !types[TypeBundle] || !types[TypeSBOM] || !types[TypeReport] || !types[TypeVerdict] {
+			t.Errorf("referrers: %+v", referrers)
 		}
 		pulled, err := open(t, pushed.Name, 0).Pull(t.Context(), t.TempDir())
 		must(t, err)
@@ -164,7 +107,7 @@ func (c *counting) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestInterruptedPushGoesOnAtARealRegistry(t *testing.T) {
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	reference := startRegistry(t) + "/team/node:v1"
+	reference := registrytest.Start(t) + "/team/node:v1"
 	img := node(t, 5<<20)
 	state := t.TempDir()
 	push := func(ctx context.Context, then func(int)) (int, error) {
@@ -187,7 +130,7 @@ func TestInterruptedPushGoesOnAtARealRegistry(t *testing.T) {
 	if sent, err = push(t.Context(), nil); err != nil || sent != 3 {
 		t.Fatalf("the second run sent %d chunks, %v; want the 3 that were missing", sent, err)
 	}
-	m, dir := fetched(t, reference)
+	m, dir := registrytest.Fetch(t, reference)
 	if info, err := os.Stat(filepath.Join(dir, m.Layers[0].Digest.Encoded())); err != nil || info.Size() != img.Size {
 		t.Errorf("skopeo got %v, %v", info, err)
 	}
@@ -195,7 +138,7 @@ func TestInterruptedPushGoesOnAtARealRegistry(t *testing.T) {
 
 func TestInterruptedPullGoesOnAtARealRegistry(t *testing.T) {
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
-	reference := startRegistry(t) + "/team/node:v1"
+	reference := registrytest.Start(t) + "/team/node:v1"
 	img := node(t, 60<<20)
 	_, err := open(t, reference, 0).Push(t.Context(), Publication{Image: img, Kind: Artifact})
 	must(t, err)

@@ -42,7 +42,7 @@ func options(t *testing.T) engine.Options {
 }
 
 // What each engine gets is kept, so that the engines' own schemas can be held
-// against the very text (see conformance). IDs change with every profile, so
+// against the very text (see TestSchemas). IDs change with every profile, so
 // they are not kept.
 func TestGolden(t *testing.T) {
 	t.Parallel()

@@ -205,6 +205,7 @@ func (t *Target) openRoot(r io.ReaderAt, p Partition) error {
 		return fmt.Errorf("partition %d: %w", p.Number, err)
 	}
 	t.root, t.rootNo = v, p.Number
+	t.openBoot(r, v)
 	return nil
 }
 

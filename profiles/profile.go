@@ -39,6 +39,9 @@ type Profile struct {
 
 	// The operating system. Required.
 	OS OS `yaml:"os" json:"os"`
+	// What the image begins as. Without it, the packages alone: they are
+	// bootstrapped from the archive, and the disk is laid out anew. Optional.
+	Base Base `yaml:"base,omitempty" json:"base,omitzero"`
 	// Where distribution packages come from. Required.
 	Archive Archive `yaml:"archive" json:"archive"`
 	// Which distribution packages are installed. Required.
@@ -82,6 +85,45 @@ type OS struct {
 	Codename string `yaml:"codename" json:"codename"`
 	// The architecture by its Debian name: `amd64` or `arm64`. Required.
 	Arch string `yaml:"arch" json:"arch"`
+}
+
+// Base is what an image begins as when it is not bootstrapped.
+type Base struct {
+	// An image that the distribution made. Required.
+	CloudImage CloudImage `yaml:"cloudImage,omitempty" json:"cloudImage,omitzero"`
+}
+
+// CloudImage is a dated image of the distribution, whose partitions, boot loader,
+// shim and kernel are kept: qcow2, raw or VHD, told by its content, with a GUID
+// partition table and an ext4 root, and with its /boot either in the root or in an ext4
+// partition of its own. The packages that it lacks are installed from `archive`;
+// `kernel.package` has to be in it. `disk.size` is what it grows to;
+// `disk.espSize`, `disk.rootLabel` and `packages.variant` say nothing about it.
+type CloudImage struct {
+	// Where the image is: `http://` or `https://`, with the image's date in the
+	// path. An address that leads to another image tomorrow, as those with
+	// `current` or `latest` do, is refused. Required.
+	URL string `yaml:"url" json:"url"`
+	// The sha256 of the file at `url`. Required.
+	SHA256 string `yaml:"sha256" json:"sha256"`
+	// The signed list of sums beside the image, which has to name the same sha256.
+	// Required for Ubuntu, which signs one. Debian signs none of its cloud
+	// images': there `sha256` alone is what the image is held to. Optional.
+	Sums SignedSums `yaml:"sums,omitempty" json:"sums,omitzero"`
+}
+
+// SignedSums is a file as sha256sum writes it, with a detached OpenPGP signature.
+type SignedSums struct {
+	// Where the list is: `http://` or `https://`, dated as the image's is. Its
+	// signature is there, too, with `.gpg` at the end. Required.
+	URL string `yaml:"url" json:"url"`
+	// Absolute path, on the build host, of the keyring that it has to be signed
+	// by. Ubuntu's is /usr/share/keyrings/ubuntu-cloudimage-keyring.gpg, of the
+	// package `ubuntu-keyring`. Required.
+	Keyring string `yaml:"keyring" json:"keyring"`
+	// The fingerprint of the one key of the keyring that counts, in 40 or 64
+	// upper-case hexadecimal digits. Optional.
+	Signer string `yaml:"signer,omitempty" json:"signer,omitempty"`
 }
 
 // Archive is where packages come from.

@@ -198,6 +198,7 @@ func (v *validator) profile(p *Profile) {
 	v.match("os.codename", p.OS.Codename, codename, "a release's code name, such as trixie")
 	v.oneOf("os.arch", p.OS.Arch, architecture)
 
+	v.base(p)
 	v.archive(p.Archive)
 	v.packages(p.Packages)
 	v.match("kernel.package", p.Kernel.Package, packageName, "the name of a kernel package")

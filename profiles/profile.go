@@ -151,6 +151,10 @@ type ArchiveSource struct {
 	// Absolute path, on the build host, of this source's own keyring, which is
 	// copied into the image. Optional.
 	Keyring string `yaml:"keyring,omitempty" json:"keyring,omitempty"`
+	// The fingerprint of the one key that may have signed the source's Release
+	// files, in 40 or 64 upper-case hexadecimal digits: for an archive that is not
+	// the distribution's, whose keyring came from wherever it did. Optional.
+	Signer string `yaml:"signer,omitempty" json:"signer,omitempty"`
 	// Where the source's past states are, with `{snapshot}` for the moment. Optional.
 	SnapshotURI string `yaml:"snapshotURI,omitempty" json:"snapshotURI,omitempty"`
 }
@@ -206,7 +210,8 @@ type Runtime struct {
 	// beside kubeadm's kubelet is a fault (kubernetes/kubernetes#110177) and
 	// is accepted only so that the fault can be shown. Default: `systemd`.
 	CgroupDriver string `yaml:"cgroupDriver" json:"cgroupDriver"`
-	// Where runc is installed. /usr/sbin/runc and /usr/bin/runc get the label
+	// Where runc is installed; with `source: deb`, where its package has it, as
+	// /usr/bin/runc of Docker's containerd.io. /usr/sbin/runc and /usr/bin/runc get the label
 	// of AppArmor 4's `runc` profile, which containerd before 1.7.18 does not
 	// let signal containers (containerd/containerd#10542).
 	// Default: `/usr/local/sbin/runc`.
@@ -281,6 +286,9 @@ type Component struct {
 	// kube-proxy-base go into kube-proxy's image, all others into the root
 	// file system. Optional.
 	Packages []string `yaml:"packages,omitempty" json:"packages,omitempty"`
+	// For `deb`: the sha256, by architecture, that the archive has to list for the
+	// first package in this version. Optional.
+	SHA256 map[string]string `yaml:"sha256,omitempty" json:"sha256,omitempty"`
 	// For `release` and `file`: the files that the component's programs are in.
 	// A release whose sums come with nodeimage (profiles/releases.yaml) needs
 	// none here; for `file`, required. Optional.

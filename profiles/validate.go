@@ -225,6 +225,9 @@ func (v *validator) archive(a Archive) {
 		if s.Keyring != "" {
 			v.absolute(at+".keyring", s.Keyring, "a keyring file on the build host")
 		}
+		if s.Signer != "" {
+			v.match(at+".signer", s.Signer, keyFingerprint, fingerprintExpected)
+		}
 		v.snapshotURI(at, a.Snapshot, s.SnapshotURI)
 	}
 	if a.Snapshot != "" {

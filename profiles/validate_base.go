@@ -16,6 +16,8 @@ var (
 	keyFingerprint = regexp.MustCompile(`^([0-9A-F]{40}|[0-9A-F]{64})$`)
 )
 
+const fingerprintExpected = "the fingerprint of an OpenPGP key in 40 or 64 upper-case hexadecimal digits, without blanks"
+
 // rolling are the names of directories that always hold the newest image, also
 // where its file has a date in its name.
 var rolling = []string{"current", "latest"}
@@ -106,6 +108,6 @@ func (v *validator) signedSums(at string, p *Profile) {
 	v.dated(at+".url", s.URL, "")
 	v.absolute(at+".keyring", s.Keyring, "a keyring file on the build host")
 	if s.Signer != "" {
-		v.match(at+".signer", s.Signer, keyFingerprint, fmt.Sprintf("the fingerprint of an OpenPGP key in %d or %d upper-case hexadecimal digits, without blanks", 40, 64))
+		v.match(at+".signer", s.Signer, keyFingerprint, fingerprintExpected)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/signature"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
@@ -172,8 +174,30 @@ func readKeyrings(p *profiles.Profile) ([]string, error) {
 		}
 		sum := sha256.Sum256(data)
 		sums = append(sums, hex.EncodeToString(sum[:]))
+		if err == nil {
+			errs = append(errs, hasSigners(p, name, data))
+		}
 	}
 	return sums, errors.Join(errs...)
+}
+
+// hasSigners makes sure that a keyring has the keys that sources name.
+func hasSigners(p *profiles.Profile, name string, data []byte) error {
+	var errs []error
+	for i, s := range p.Archive.Effective() {
+		if s.Signer == "" || s.Keyring != name {
+			continue
+		}
+		trusted, err := signature.ReadKeyring(name, data)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if has := trusted.Fingerprints(); !slices.Contains(has, s.Signer) {
+			errs = append(errs, fmt.Errorf("keyring %s of %s has no key %s, which archive.sources[%d].signer names: found %s: put the key there that the archive's publisher names", name, s.URI, s.Signer, i, strings.Join(has, ", ")))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // keyringRemedy says which package has a distribution's keyring.
@@ -284,8 +308,31 @@ func newRecord(scratch string, p *profiles.Profile, releases []Release, packages
 		}
 		record.Releases = append(record.Releases, describeRelease(r, text, p.Archive.Keyrings()))
 	}
-	record.Packages, err = ix.record(packages)
-	return record, err
+	if record.Packages, err = ix.record(packages); err != nil {
+		return Record{}, err
+	}
+	return record, checkPins(p, record)
+}
+
+// checkPins compares what was installed with what the profile pins beside
+// versions: who signs an archive, and the sums of packages. A keyring may have
+// more keys than the one that is meant.
+func checkPins(p *profiles.Profile, record Record) error {
+	var errs []error
+	for _, s := range p.Archive.Effective() {
+		for _, r := range record.Releases {
+			if s.Signer != "" && r.URI == s.URI && slices.Contains(s.Suites, r.Suite) && r.Signer != s.Signer {
+				errs = append(errs, fmt.Errorf("suite %s of the archive %s is signed by %q, expected %s, which archive.sources names as its signer", r.Suite, r.URI, r.Signer, s.Signer))
+			}
+		}
+	}
+	sums := p.PackageSums()
+	for _, deb := range record.Packages {
+		if want := sums[deb.Name]; want != "" && deb.SHA256 != want {
+			errs = append(errs, fmt.Errorf("package %s %s has sha256 %s in the archive %s, expected %s, which a component of the profile pins: compare it with what its publisher says", deb.Name, deb.Version, deb.SHA256, deb.URI, want))
+		}
+	}
+	return exitcode.BadInput(errors.Join(errs...))
 }
 
 func (r Record) write(dir string) error {

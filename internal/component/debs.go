@@ -163,7 +163,8 @@ func parseURIs(sources []profiles.ArchiveSource, list string) ([]lock.Package, e
 			continue
 		}
 		var p lock.Package
-		ok := len(fields) == 4
+		// An archive without MD5 sums leaves the last one out.
+		ok := len(fields) == 3 || len(fields) == 4
 		if ok {
 			parts := strings.Split(strings.TrimSuffix(fields[1], ".deb"), "_")
 			size, err := strconv.Atoi(fields[2])
@@ -185,7 +186,7 @@ func parseURIs(sources []profiles.ArchiveSource, list string) ([]lock.Package, e
 			}
 		}
 		if !ok || p.Path == "" {
-			return nil, fmt.Errorf("reading what apt-get would download: line %q: expected an address below the profile's archive, a file name, a size and a sum", strings.TrimSpace(line))
+			return nil, fmt.Errorf("reading what apt-get would download: line %q: expected an address below the profile's archive, a file name and a size", strings.TrimSpace(line))
 		}
 		packages = append(packages, p)
 	}

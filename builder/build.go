@@ -33,8 +33,9 @@ type build struct {
 	fragment manifest.Fragment    // stepCollectManifest
 	packages []manifest.Package   // stepCollectManifest
 	inputs   string               // stepCollectManifest
-	layout   disk.Layout          // stepInstallBoot
-	rootSize int64                // stepAssembleDisk
+	layout   disk.Layout          // stepInstallBoot, stepOpenImage
+	rework   disk.Rework          // stepOpenImage
+	rootSize int64                // stepAssembleDisk, stepReworkDisk
 	images   []output             // stepConvert
 	artifact *Artifact            // stepPublish
 }
@@ -47,6 +48,9 @@ type output struct {
 
 // steps are in the order of the build. Cleanup goes the other way.
 func (b *build) steps() []multistep.Step {
+	if b.config.profile.FromCloudImage() {
+		return b.stepsOnImage()
+	}
 	return []multistep.Step{
 		&stepCheckHost{build: b},
 		&stepLockOutput{build: b},
@@ -58,6 +62,27 @@ func (b *build) steps() []multistep.Step {
 		&stepInstallBoot{build: b},
 		&stepCloseChroot{build: b},
 		&stepAssembleDisk{build: b},
+		&stepCheckLock{build: b},
+		&stepConvert{build: b},
+		&stepPublish{build: b},
+	}
+}
+
+// stepsOnImage are those of a profile that begins with a cloud image, whose disk
+// is kept but for the files.
+func (b *build) stepsOnImage() []multistep.Step {
+	return []multistep.Step{
+		&stepCheckHost{build: b},
+		&stepLockOutput{build: b},
+		&stepBootstrap{build: b},
+		&stepUnpack{build: b},
+		&stepOpenImage{build: b},
+		&stepOpenChroot{build: b},
+		&stepProvision{build: b},
+		&stepCollectManifest{build: b},
+		&stepKeepBoot{build: b},
+		&stepCloseChroot{build: b},
+		&stepReworkDisk{build: b},
 		&stepCheckLock{build: b},
 		&stepConvert{build: b},
 		&stepPublish{build: b},

@@ -152,8 +152,8 @@ func (c *Config) fromProfile(problem func(string, ...any)) {
 	if slices.Contains(c.Formats, "ova") && p.OS.Arch != "amd64" {
 		problem("formats: hypervisors take OVA packages of amd64 machines only: write vmdk, qcow2 or raw for %s", p.OS.Arch)
 	}
-	if c.size == 0 || c.espSize == 0 {
-		return
+	if c.size == 0 || c.espSize == 0 || p.FromCloudImage() {
+		return // a cloud image has its own partitions
 	}
 	if _, err := disk.NewLayout(c.firmware, c.size, c.espSize, p.Disk.RootLabel, p.Name, time.Time{}); err != nil {
 		problem("profile %s: disk: %w", p.Name, err)

@@ -22,7 +22,11 @@ type stepBootstrap struct{ *build }
 
 func (s *stepBootstrap) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
 	p := s.config.profile
-	s.ui.Say(fmt.Sprintf("Bootstrapping %s %s (%s)", p.OS.Distribution, p.OS.Version, p.OS.Codename))
+	if p.FromCloudImage() {
+		s.ui.Say(fmt.Sprintf("Beginning with the cloud image %s of %s %s (%s)", p.Base.CloudImage.Name(), p.OS.Distribution, p.OS.Version, p.OS.Codename))
+	} else {
+		s.ui.Say(fmt.Sprintf("Bootstrapping %s %s (%s)", p.OS.Distribution, p.OS.Version, p.OS.Codename))
+	}
 	if len(p.StandIns) > 0 {
 		s.ui.Say("warning: this image is not made from the real thing: stand-ins for " + strings.Join(p.StandIns, ", "))
 	}
@@ -32,19 +36,25 @@ func (s *stepBootstrap) Run(ctx context.Context, state multistep.StateBag) multi
 		Lock:     s.config.lock,
 		Progress: func(line string) { s.ui.Say("  " + line) },
 	}
-	if s.config.lock != nil && !s.config.offline {
+	if !s.config.offline {
 		client, err := fetch.FromEnvironment(fetch.Options{Dir: filepath.Join(s.store.Dir(), "downloads"), Logf: s.ui.Sayf})
 		if err != nil {
 			return s.fail(state, "bootstrapping", err)
 		}
-		maker.Fetch = debstore.From(client, p, s.config.lock)
+		maker.Client = client
+		if s.config.lock != nil {
+			maker.Fetch = debstore.From(client, p, s.config.lock)
+		}
 	}
 	base, err := maker.Make(ctx, p)
 	if err != nil {
 		return s.fail(state, "bootstrapping", err)
 	}
 	s.base = base
-	from := "bootstrapped"
+	from := "made anew"
+	if !p.FromCloudImage() {
+		from = "bootstrapped"
+	}
 	if base.Cached {
 		from = "unchanged, from the cache"
 	}

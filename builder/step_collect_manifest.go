@@ -109,9 +109,10 @@ func inputsDigest(c *Config, base bootstrap.Base, f manifest.Fragment, packages 
 		// unpacked it, from where.
 		Epoch    int64
 		DiskSize int64
+		Base     *manifest.Base `json:",omitempty"`
 		Fragment manifest.Fragment
 		Packages []manifest.Package
-	}{c.profile.Hash(), version.String(), base.Epoch.Unix(), c.size, f, packages})
+	}{c.profile.Hash(), version.String(), base.Epoch.Unix(), c.size, baseImage(base), f, packages})
 	if err != nil {
 		return "", err
 	}
@@ -126,6 +127,7 @@ func (b *build) newManifest() manifest.Manifest {
 		Profile:    manifest.Profile{Name: b.config.profile.Name, SHA256: b.config.profile.Hash()},
 		Inputs:     b.inputs,
 		Tool:       manifest.Tool{Name: toolName, Version: version.String()},
+		Base:       baseImage(b.base),
 		StandIns:   b.config.profile.StandIns,
 		Components: b.fragment.Components,
 		Packages:   b.packages,
@@ -143,6 +145,15 @@ func (b *build) newManifest() manifest.Manifest {
 		m.Containers = []manifest.Container{}
 	}
 	return m
+}
+
+// baseImage is what the manifest says of a base, nil for one that was bootstrapped.
+func baseImage(base bootstrap.Base) *manifest.Base {
+	image := base.Record.Base.CloudImage
+	if image.URL == "" {
+		return nil
+	}
+	return &manifest.Base{URL: image.URL, SHA256: image.SHA256, Signer: image.Signer}
 }
 
 const toolName = "packer-plugin-nodeimage"

@@ -40,7 +40,7 @@ func (s *stepUnpack) unpack(ctx context.Context) error {
 	if err := os.Mkdir(s.rootTree(), 0o755); err != nil {
 		return err
 	}
-	if _, err := s.host.Run(ctx, run.Cmd{Argv: unpackArgv(s.base.Tar, s.rootTree())}); err != nil {
+	if _, err := s.host.Run(ctx, run.Cmd{Argv: bootstrap.UnpackArgv(s.base.Tar, s.rootTree())}); err != nil {
 		return diskFull(err)
 	}
 	if s.root, err = rooted.Open(s.rootTree()); err != nil {
@@ -51,13 +51,6 @@ func (s *stepUnpack) unpack(ctx context.Context) error {
 		return err
 	}
 	return s.rewriteSources()
-}
-
-func unpackArgv(tar, tree string) []string {
-	return []string{
-		"tar", "--extract", "--file=" + tar, "--directory=" + tree, "--numeric-owner", "--same-owner",
-		"--preserve-permissions", "--xattrs", "--xattrs-include=*", "--delay-directory-restore",
-	}
 }
 
 // rewriteSources makes apt of the image trust a keyring that is in the image:

@@ -133,6 +133,18 @@ func (p *Profile) PackagePins() map[string]string {
 	return pins
 }
 
+// PackageSums returns the sha256 that a package of a deb component must have, by
+// the package's name, where the profile pins one.
+func (p *Profile) PackageSums() map[string]string {
+	sums := map[string]string{}
+	for _, c := range p.Components {
+		if sum := c.SHA256[p.OS.Arch]; c.Source == SourceDeb && len(c.Packages) > 0 && sum != "" {
+			sums[c.Packages[0]] = sum
+		}
+	}
+	return sums
+}
+
 // KubeadmImages returns the names that `kubeadm config images list` prints
 // for the profile's Kubernetes version and image repository, in its order.
 // Bad input when the components it names have no version or image.

@@ -39,6 +39,9 @@ type Profile struct {
 
 	// The operating system. Required.
 	OS OS `yaml:"os" json:"os"`
+	// What the image begins as. Without it, the packages alone: they are
+	// bootstrapped from the archive, and the disk is laid out anew. Optional.
+	Base Base `yaml:"base,omitempty" json:"base,omitzero"`
 	// Where distribution packages come from. Required.
 	Archive Archive `yaml:"archive" json:"archive"`
 	// Which distribution packages are installed. Required.
@@ -84,6 +87,45 @@ type OS struct {
 	Arch string `yaml:"arch" json:"arch"`
 }
 
+// Base is what an image begins as when it is not bootstrapped.
+type Base struct {
+	// An image that the distribution made. Required.
+	CloudImage CloudImage `yaml:"cloudImage,omitempty" json:"cloudImage,omitzero"`
+}
+
+// CloudImage is a dated image of the distribution, whose partitions, boot loader,
+// shim and kernel are kept: qcow2, raw or VHD, told by its content, with a GUID
+// partition table and an ext4 root, and with its /boot either in the root or in an ext4
+// partition of its own. The packages that it lacks are installed from `archive`;
+// `kernel.package` has to be in it. `disk.size` is what it grows to;
+// `disk.espSize`, `disk.rootLabel` and `packages.variant` say nothing about it.
+type CloudImage struct {
+	// Where the image is: `http://` or `https://`, with the image's date in the
+	// path. An address that leads to another image tomorrow, as those with
+	// `current` or `latest` do, is refused. Required.
+	URL string `yaml:"url" json:"url"`
+	// The sha256 of the file at `url`. Required.
+	SHA256 string `yaml:"sha256" json:"sha256"`
+	// The signed list of sums beside the image, which has to name the same sha256.
+	// Required for Ubuntu, which signs one. Debian signs none of its cloud
+	// images': there `sha256` alone is what the image is held to. Optional.
+	Sums SignedSums `yaml:"sums,omitempty" json:"sums,omitzero"`
+}
+
+// SignedSums is a file as sha256sum writes it, with a detached OpenPGP signature.
+type SignedSums struct {
+	// Where the list is: `http://` or `https://`, dated as the image's is. Its
+	// signature is there, too, with `.gpg` at the end. Required.
+	URL string `yaml:"url" json:"url"`
+	// Absolute path, on the build host, of the keyring that it has to be signed
+	// by. Ubuntu's is /usr/share/keyrings/ubuntu-cloudimage-keyring.gpg, of the
+	// package `ubuntu-keyring`. Required.
+	Keyring string `yaml:"keyring" json:"keyring"`
+	// The fingerprint of the one key of the keyring that counts, in 40 or 64
+	// upper-case hexadecimal digits. Optional.
+	Signer string `yaml:"signer,omitempty" json:"signer,omitempty"`
+}
+
 // Archive is where packages come from.
 type Archive struct {
 	// Absolute path, on the build host, of the keyring that every source's
@@ -109,6 +151,10 @@ type ArchiveSource struct {
 	// Absolute path, on the build host, of this source's own keyring, which is
 	// copied into the image. Optional.
 	Keyring string `yaml:"keyring,omitempty" json:"keyring,omitempty"`
+	// The fingerprint of the one key that may have signed the source's Release
+	// files, in 40 or 64 upper-case hexadecimal digits: for an archive that is not
+	// the distribution's, whose keyring came from wherever it did. Optional.
+	Signer string `yaml:"signer,omitempty" json:"signer,omitempty"`
 	// Where the source's past states are, with `{snapshot}` for the moment. Optional.
 	SnapshotURI string `yaml:"snapshotURI,omitempty" json:"snapshotURI,omitempty"`
 }
@@ -164,7 +210,8 @@ type Runtime struct {
 	// beside kubeadm's kubelet is a fault (kubernetes/kubernetes#110177) and
 	// is accepted only so that the fault can be shown. Default: `systemd`.
 	CgroupDriver string `yaml:"cgroupDriver" json:"cgroupDriver"`
-	// Where runc is installed. /usr/sbin/runc and /usr/bin/runc get the label
+	// Where runc is installed; with `source: deb`, where its package has it, as
+	// /usr/bin/runc of Docker's containerd.io. /usr/sbin/runc and /usr/bin/runc get the label
 	// of AppArmor 4's `runc` profile, which containerd before 1.7.18 does not
 	// let signal containers (containerd/containerd#10542).
 	// Default: `/usr/local/sbin/runc`.
@@ -239,6 +286,9 @@ type Component struct {
 	// kube-proxy-base go into kube-proxy's image, all others into the root
 	// file system. Optional.
 	Packages []string `yaml:"packages,omitempty" json:"packages,omitempty"`
+	// For `deb`: the sha256, by architecture, that the archive has to list for the
+	// first package in this version. Optional.
+	SHA256 map[string]string `yaml:"sha256,omitempty" json:"sha256,omitempty"`
 	// For `release` and `file`: the files that the component's programs are in.
 	// A release whose sums come with nodeimage (profiles/releases.yaml) needs
 	// none here; for `file`, required. Optional.

@@ -198,6 +198,7 @@ func (v *validator) profile(p *Profile) {
 	v.match("os.codename", p.OS.Codename, codename, "a release's code name, such as trixie")
 	v.oneOf("os.arch", p.OS.Arch, architecture)
 
+	v.base(p)
 	v.archive(p.Archive)
 	v.packages(p.Packages)
 	v.match("kernel.package", p.Kernel.Package, packageName, "the name of a kernel package")
@@ -223,6 +224,9 @@ func (v *validator) archive(a Archive) {
 		v.patternList(at+".components", s.Components, areaName, "the name of an archive component, such as main")
 		if s.Keyring != "" {
 			v.absolute(at+".keyring", s.Keyring, "a keyring file on the build host")
+		}
+		if s.Signer != "" {
+			v.match(at+".signer", s.Signer, keyFingerprint, fingerprintExpected)
 		}
 		v.snapshotURI(at, a.Snapshot, s.SnapshotURI)
 	}

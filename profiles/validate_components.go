@@ -117,8 +117,17 @@ func (v *validator) components(p *Profile) {
 		}
 		v.component(at, c, rule, p.OS.Arch)
 	}
+	v.packaged(p)
 	v.sums(p)
 	v.versions(p)
+}
+
+// packaged wants runc to be looked for where its package has it.
+func (v *validator) packaged(p *Profile) {
+	paths := []string{"/usr/bin/runc", "/usr/sbin/runc"}
+	if p.Components["runc"].Source == SourceDeb && !slices.Contains(paths, p.Runtime.RuncPath) {
+		v.report("runtime.runcPath", "found %s, expected %s: components.runc is a package, which has it there (Docker's containerd.io in the first)", quote(p.Runtime.RuncPath), strings.Join(paths, " or "))
+	}
 }
 
 func (v *validator) component(at string, c Component, rule componentRule, arch string) {
@@ -137,9 +146,15 @@ func (v *validator) component(at string, c Component, rule componentRule, arch s
 		used = map[string]bool{"module": true, "moduleVersion": true, "sum": true}
 		v.goModule(at, c)
 	case SourceDeb:
-		used = map[string]bool{"packages": true}
+		used = map[string]bool{"packages": true, "sha256": true}
 		v.filled(at+".packages", len(c.Packages), "package")
 		v.patternList(at+".packages", c.Packages, packageName, "the name of a package")
+		if len(c.SHA256) > 0 {
+			if !rule.versioned || c.Version == "" {
+				v.reportKey(at+".sha256", "a sum belongs to a version: this component has none")
+			}
+			v.digests(at, c.SHA256, arch)
+		}
 	case SourceRelease, SourceFile:
 		used = map[string]bool{"files": true}
 		v.files(at, c, arch)
@@ -147,7 +162,7 @@ func (v *validator) component(at string, c Component, rule componentRule, arch s
 		used = map[string]bool{"digest": true}
 		v.match(at+".digest", c.Digest, imageDigest, "sha256: and 64 lower-case hexadecimal digits")
 	}
-	for _, key := range []string{"module", "moduleVersion", "sum", "packages", "files", "digest"} {
+	for _, key := range []string{"module", "moduleVersion", "sum", "packages", "sha256", "files", "digest"} {
 		if _, given := v.keyAt[at+"."+key]; given && !used[key] {
 			v.reportKey(at+"."+key, "source %s does not use this key: remove it", c.Source)
 		}

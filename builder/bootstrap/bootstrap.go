@@ -12,13 +12,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/debstore"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/signature"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
@@ -37,11 +40,14 @@ type Base struct {
 	Key    string // of the store entry; changes with anything it is made from
 	Tar    string // path of the tar on this host
 	Cached bool   // it was there already
+	// Image is the path, in the store, of the cloud image that it was made from;
+	// "" for a base that was bootstrapped.
+	Image string
 	// Epoch is when the archive was last signed: no package is younger, and
 	// nothing in the base is.
 	Epoch time.Time
 	// Packages are the .debs it was made from, with the digests that the
-	// archive's signed index lists.
+	// archive's signed index lists, and those that came in the image.
 	Packages []manifest.Package
 	Record   Record
 }
@@ -52,6 +58,8 @@ type Record struct {
 	Releases []lock.Release `json:"releases"`
 	// Kernels are the kernels below /boot; their packages are not known here.
 	Kernels []lock.Kernel `json:"kernels"`
+	// Base is the image that it was made from, if it is one.
+	Base lock.Base `json:"base,omitzero"`
 }
 
 // Maker makes bases.
@@ -64,6 +72,9 @@ type Maker struct {
 	// Fetch gets a locked .deb that is not in the store into a file. Nil is for a
 	// host without a network: what is missing is an error.
 	Fetch debstore.Fetch
+	// Client gets a profile's cloud image, and the signed sum of it. Nil is for a
+	// host without a network.
+	Client *fetch.Client
 	// Progress is told what goes on, a line at a time.
 	Progress func(line string)
 	// sleep replaces the pauses between attempts in tests.
@@ -80,6 +91,14 @@ func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
 	keyrings, err := readKeyrings(p)
 	if err != nil {
 		return Base{}, exitcode.BadInput(err)
+	}
+	if p.FromCloudImage() {
+		var base Base
+		err = m.retry(ctx, func() (err error) {
+			base, err = m.makeOnImage(ctx, p, keyrings)
+			return err
+		})
+		return base, err
 	}
 	version, err := m.Host.Run(ctx, run.Cmd{Argv: []string{"mmdebstrap", "--version"}})
 	if err != nil {
@@ -117,17 +136,25 @@ func (m Maker) make(ctx context.Context, p *profiles.Profile, version string, ke
 		return Base{}, err
 	}
 	base := Base{Key: key, Tar: filepath.Join(dir, tarName), Cached: cached, Epoch: newest(releases)}
+	return base, base.readRecord(dir)
+}
+
+// readRecord reads what stands beside the tar.
+func (b *Base) readRecord(dir string) error {
 	text, err := os.ReadFile(filepath.Join(dir, recordName))
 	if err != nil {
-		return Base{}, err
+		return err
 	}
-	if err := json.Unmarshal(text, &base.Record); err != nil {
-		return Base{}, fmt.Errorf("reading the record of packages %s: %w", filepath.Join(dir, recordName), err)
+	if err := json.Unmarshal(text, &b.Record); err != nil {
+		return fmt.Errorf("reading the record of packages %s: %w", filepath.Join(dir, recordName), err)
 	}
-	for _, p := range base.Record.Packages {
-		base.Packages = append(base.Packages, manifest.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, SHA256: p.SHA256})
+	for _, p := range b.Record.Packages {
+		b.Packages = append(b.Packages, manifest.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, SHA256: p.SHA256})
 	}
-	return base, nil
+	for _, p := range b.Record.Base.CloudImage.Packages {
+		b.Packages = append(b.Packages, manifest.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, Base: true})
+	}
+	return nil
 }
 
 // readKeyrings returns the sha256 of each keyring of the archive, and says of
@@ -147,8 +174,30 @@ func readKeyrings(p *profiles.Profile) ([]string, error) {
 		}
 		sum := sha256.Sum256(data)
 		sums = append(sums, hex.EncodeToString(sum[:]))
+		if err == nil {
+			errs = append(errs, hasSigners(p, name, data))
+		}
 	}
 	return sums, errors.Join(errs...)
+}
+
+// hasSigners makes sure that a keyring has the keys that sources name.
+func hasSigners(p *profiles.Profile, name string, data []byte) error {
+	var errs []error
+	for i, s := range p.Archive.Effective() {
+		if s.Signer == "" || s.Keyring != name {
+			continue
+		}
+		trusted, err := signature.ReadKeyring(name, data)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if has := trusted.Fingerprints(); !slices.Contains(has, s.Signer) {
+			errs = append(errs, fmt.Errorf("keyring %s of %s has no key %s, which archive.sources[%d].signer names: found %s: put the key there that the archive's publisher names", name, s.URI, s.Signer, i, strings.Join(has, ", ")))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // keyringRemedy says which package has a distribution's keyring.
@@ -170,7 +219,7 @@ func (m Maker) fill(ctx context.Context, p *profiles.Profile, releases []Release
 	sources := filepath.Join(scratch, "nodeimage.sources")
 	text := Sources(p.Archive.Effective(), p.Archive.Snapshot != "")
 	if m.Lock != nil {
-		if text, err = m.localArchive(ctx, p, filepath.Join(scratch, "archive")); err != nil {
+		if text, err = m.localArchive(ctx, p, filepath.Join(scratch, "archive"), filepath.Join(scratch, "archive")); err != nil {
 			return err
 		}
 	}
@@ -232,19 +281,8 @@ func (m Maker) writeRecord(ctx context.Context, p *profiles.Profile, scratch, di
 	if err != nil {
 		return err
 	}
-	ix, err := readLists(filepath.Join(scratch, listsName), p.Archive.Effective(), packages)
+	record, err := newRecord(scratch, p, releases, packages)
 	if err != nil {
-		return err
-	}
-	var record Record
-	for _, r := range releases {
-		text, ok := ix.releases[r.SHA256]
-		if !ok {
-			return network(fmt.Errorf("suite %s of mirror %s changed while it was read: run the build again", r.Suite, r.URI))
-		}
-		record.Releases = append(record.Releases, describeRelease(r, text, p.Archive.Keyrings()))
-	}
-	if record.Packages, err = ix.record(packages); err != nil {
 		return err
 	}
 	if record.Kernels, err = readKernels(filepath.Join(scratch, kernelsName)); err != nil {
@@ -254,6 +292,47 @@ func (m Maker) writeRecord(ctx context.Context, p *profiles.Profile, scratch, di
 		return err
 	}
 	return record.write(dir)
+}
+
+// newRecord looks up in apt's lists where packages came from.
+func newRecord(scratch string, p *profiles.Profile, releases []Release, packages []manifest.Package) (Record, error) {
+	ix, err := readLists(filepath.Join(scratch, listsName), p.Archive.Effective(), packages)
+	if err != nil {
+		return Record{}, err
+	}
+	var record Record
+	for _, r := range releases {
+		text, ok := ix.releases[r.SHA256]
+		if !ok {
+			return Record{}, network(fmt.Errorf("suite %s of mirror %s changed while it was read: run the build again", r.Suite, r.URI))
+		}
+		record.Releases = append(record.Releases, describeRelease(r, text, p.Archive.Keyrings()))
+	}
+	if record.Packages, err = ix.record(packages); err != nil {
+		return Record{}, err
+	}
+	return record, checkPins(p, record)
+}
+
+// checkPins compares what was installed with what the profile pins beside
+// versions: who signs an archive, and the sums of packages. A keyring may have
+// more keys than the one that is meant.
+func checkPins(p *profiles.Profile, record Record) error {
+	var errs []error
+	for _, s := range p.Archive.Effective() {
+		for _, r := range record.Releases {
+			if s.Signer != "" && r.URI == s.URI && slices.Contains(s.Suites, r.Suite) && r.Signer != s.Signer {
+				errs = append(errs, fmt.Errorf("suite %s of the archive %s is signed by %q, expected %s, which archive.sources names as its signer", r.Suite, r.URI, r.Signer, s.Signer))
+			}
+		}
+	}
+	sums := p.PackageSums()
+	for _, deb := range record.Packages {
+		if want := sums[deb.Name]; want != "" && deb.SHA256 != want {
+			errs = append(errs, fmt.Errorf("package %s %s has sha256 %s in the archive %s, expected %s, which a component of the profile pins: compare it with what its publisher says", deb.Name, deb.Version, deb.SHA256, deb.URI, want))
+		}
+	}
+	return exitcode.BadInput(errors.Join(errs...))
 }
 
 func (r Record) write(dir string) error {

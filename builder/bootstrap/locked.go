@@ -52,10 +52,11 @@ func (m Maker) lockedReleases() ([]Release, error) {
 	return releases, nil
 }
 
-// localArchive makes an archive in dir of exactly the locked packages, each of
-// which it compares with its sum, and returns the source of it. apt needs no
-// signature for what was compared with the lock a moment ago.
-func (m Maker) localArchive(ctx context.Context, p *profiles.Profile, dir string) (string, error) {
+// localArchive makes an archive in dir, which apt finds at the path seen, of
+// exactly the locked packages, each of which it compares with its sum, and returns
+// the source of it. apt needs no signature for what was compared with the lock a
+// moment ago.
+func (m Maker) localArchive(ctx context.Context, p *profiles.Profile, dir, seen string) (string, error) {
 	pool, index := filepath.Join(dir, "pool"), filepath.Join(dir, "dists", p.OS.Codename, "main", "binary-"+p.OS.Arch)
 	if err := errors.Join(os.MkdirAll(pool, 0o755), os.MkdirAll(index, 0o755)); err != nil {
 		return "", err
@@ -90,7 +91,7 @@ func (m Maker) localArchive(ctx context.Context, p *profiles.Profile, dir string
 	err := errors.Join(
 		os.WriteFile(filepath.Join(index, "Packages"), []byte(packages), 0o644),
 		os.WriteFile(filepath.Join(dir, "dists", p.OS.Codename, "Release"), []byte(release), 0o644))
-	return fmt.Sprintf("Types: deb\nURIs: copy://%s\nSuites: %s\nComponents: main\nTrusted: yes\n", dir, p.OS.Codename), err
+	return fmt.Sprintf("Types: deb\nURIs: copy://%s\nSuites: %s\nComponents: main\nTrusted: yes\n", seen, p.OS.Codename), err
 }
 
 // stanza is the package's own description with what only an archive knows.
@@ -138,7 +139,7 @@ func (m Maker) checkLocked(scratch, dir string) error {
 	if err != nil {
 		return err
 	}
-	return Record{m.Lock.Packages, m.Lock.Releases, kernels}.write(dir)
+	return Record{Packages: m.Lock.Packages, Releases: m.Lock.Releases, Kernels: kernels}.write(dir)
 }
 
 // readKernels reads sha256sum's output about /boot/vmlinuz-*.

@@ -49,15 +49,17 @@ func Installed(status io.Reader) ([]manifest.Package, error) {
 }
 
 // Resolve gives each package the digest that record holds for the same name,
-// version and architecture, and returns the names of those it holds none for.
+// version and architecture, or says that it came in the image, and returns the
+// names of those that record does not have.
 func Resolve(packages, record []manifest.Package) (unknown []string) {
-	sums := make(map[id]string, len(record))
+	known := make(map[id]manifest.Package, len(record))
 	for _, p := range record {
-		sums[id{p.Name, p.Version, p.Arch}] = p.SHA256
+		known[id{p.Name, p.Version, p.Arch}] = p
 	}
 	for i, p := range packages {
-		packages[i].SHA256 = sums[id{p.Name, p.Version, p.Arch}]
-		if packages[i].SHA256 == "" {
+		found := known[id{p.Name, p.Version, p.Arch}]
+		packages[i].SHA256, packages[i].Base = found.SHA256, found.Base
+		if found.SHA256 == "" && !found.Base {
 			unknown = append(unknown, p.Name+" "+p.Version)
 		}
 	}

@@ -62,7 +62,7 @@ func Assemble(ctx context.Context, host run.Runner, root *rooted.Dir, fw Firmwar
 	if err := errors.Join(err, disk.Close()); err != nil {
 		return err
 	}
-	return checkRoot(ctx, host, path, l)
+	return checkFS(ctx, host, path, l.Root.Offset())
 }
 
 func sfdiskArgv(path string) []string {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
@@ -34,19 +35,25 @@ const blockSize = 4096
 // makeRoot fills the root partition of the disk with an ext4 file system that
 // holds tree, with owners, modes, hard links and extended attributes.
 func makeRoot(ctx context.Context, host run.Runner, disk, tree, scratch string, l Layout) error {
+	return runMke2fs(ctx, host, mke2fsArgv(disk, tree, l), scratch, l.Epoch, l.Root.Size())
+}
+
+// runMke2fs fills a partition of size bytes as argv says, which is independent of
+// this host's settings and clock.
+func runMke2fs(ctx context.Context, host run.Runner, argv []string, scratch string, epoch time.Time, size int64) error {
 	conf := filepath.Join(scratch, "mke2fs.conf")
 	if err := os.WriteFile(conf, []byte(mke2fsConf), 0o644); err != nil {
 		return err
 	}
 	_, err := host.Run(ctx, run.Cmd{
-		Argv: mke2fsArgv(disk, tree, l),
+		Argv: argv,
 		// mke2fs sorts names as LC_ALL says, which is C.UTF-8 for every command.
-		Env: []string{"MKE2FS_CONFIG=" + conf, "MKE2FS_SYNC=0", fmt.Sprintf("E2FSPROGS_FAKE_TIME=%d", l.Epoch.Unix())},
+		Env: []string{"MKE2FS_CONFIG=" + conf, "MKE2FS_SYNC=0", fmt.Sprintf("E2FSPROGS_FAKE_TIME=%d", epoch.Unix())},
 	})
 	var runErr *run.Error
 	if errors.As(err, &runErr) && strings.Contains(runErr.Result.Stderr, "Could not allocate") {
 		return exitcode.BadInput(fmt.Errorf("the root file system does not fit into its partition of %d MiB: "+
-			"raise disk.size of the profile (or disk_size of the template): %w", l.Root.Size()>>20, err))
+			"raise disk.size of the profile (or disk_size of the template): %w", size>>20, err))
 	}
 	if err != nil {
 		return fmt.Errorf("making the root file system: %w", err)
@@ -54,11 +61,11 @@ func makeRoot(ctx context.Context, host run.Runner, disk, tree, scratch string, 
 	return nil
 }
 
-// checkRoot refuses a file system that is not clean.
-func checkRoot(ctx context.Context, host run.Runner, disk string, l Layout) error {
+// checkFS refuses a file system that is not clean.
+func checkFS(ctx context.Context, host run.Runner, disk string, offset int64) error {
 	// -n never repairs: a file system that is not clean must not be shipped.
-	if _, err := host.Run(ctx, run.Cmd{Argv: e2fsckArgv(disk, l)}); err != nil {
-		return fmt.Errorf("checking the root file system that was just made: %w", err)
+	if _, err := host.Run(ctx, run.Cmd{Argv: e2fsckArgv(disk, offset)}); err != nil {
+		return fmt.Errorf("checking the file system that was just made: %w", err)
 	}
 	return nil
 }
@@ -73,6 +80,6 @@ func mke2fsArgv(disk, tree string, l Layout) []string {
 	}
 }
 
-func e2fsckArgv(disk string, l Layout) []string {
-	return []string{"e2fsck", "-f", "-n", fmt.Sprintf("%s?offset=%d", disk, l.Root.Offset())}
+func e2fsckArgv(disk string, offset int64) []string {
+	return []string{"e2fsck", "-f", "-n", fmt.Sprintf("%s?offset=%d", disk, offset)}
 }

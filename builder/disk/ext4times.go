@@ -28,6 +28,7 @@ const (
 	sbUUID           = 0x68
 	sbDescSize       = 0xfe
 	sbBlocksHi       = 0x150
+	sbCsumSeed       = 0x270
 
 	incompat64bit      = 0x80
 	incompatCsumSeed   = 0x2000
@@ -65,8 +66,9 @@ func crc32c(seed uint32, data []byte) uint32 {
 // access become the modification. mke2fs copies a file's change time from this
 // host, where nothing can set it.
 //
-// It knows file systems with 256-byte inodes and metadata_csum, as makeRoot
-// makes them, and refuses others.
+// It knows file systems with blocks of 4096 and inodes of at least 256 bytes,
+// with and without checksums, as mke2fs has made them for years, and refuses
+// others.
 func clampTimes(disk *os.File, offset int64, latest time.Time) error {
 	super := make([]byte, 1024)
 	if _, err := disk.ReadAt(super, offset+superOffset); err != nil {
@@ -78,32 +80,40 @@ func clampTimes(disk *os.File, offset int64, latest time.Time) error {
 	switch {
 	case le.Uint16(super[sbMagic:]) != 0xef53:
 		return errors.New("no ext4 file system is there")
-	case u32(sbROCompat)&roCompatMetaCsum == 0 || u32(sbIncompat)&incompatCsumSeed != 0 || u32(sbIncompat)&incompat64bit == 0:
-		return fmt.Errorf("features %#x and %#x: expected metadata_csum and 64bit without metadata_csum_seed", u32(sbIncompat), u32(sbROCompat))
 	case inodeSize < inoTimesEnd || inodeSize > 4096 || u32(sbLogBlock) != 2 || u32(sbBlocksPerGroup) == 0:
 		return fmt.Errorf("inodes of %d bytes and blocks of %d: expected 256 and %d", inodeSize, 1024<<u32(sbLogBlock), blockSize)
 	}
-	descSize := int64(le.Uint16(super[sbDescSize:]))
-	blocks := int64(u32(sbBlocksLo)) | int64(u32(sbBlocksHi))<<32
+	descSize, blocks := int64(32), int64(u32(sbBlocksLo))
+	if u32(sbIncompat)&incompat64bit != 0 {
+		descSize = int64(le.Uint16(super[sbDescSize:]))
+		blocks |= int64(u32(sbBlocksHi)) << 32
+	}
 	perGroup := int64(u32(sbBlocksPerGroup))
 	groups := (blocks - int64(u32(sbFirstBlock)) + perGroup - 1) / perGroup
-	if descSize < 64 || groups < 1 || groups > maxGroupsOfOneDisk {
-		return fmt.Errorf("%d groups with descriptors of %d bytes: expected 64 bytes", groups, descSize)
+	if descSize < 32 || descSize > blockSize || groups < 1 || groups > maxGroupsOfOneDisk {
+		return fmt.Errorf("%d groups with descriptors of %d bytes: expected 32 or 64 bytes", groups, descSize)
 	}
 	descriptors := make([]byte, groups*descSize)
 	if _, err := disk.ReadAt(descriptors, offset+(int64(u32(sbFirstBlock))+1)*blockSize); err != nil {
 		return fmt.Errorf("reading the group descriptors: %w", err)
 	}
-	seed := crc32c(^uint32(0), super[sbUUID:sbUUID+16])
+	sums := inodeSums{on: u32(sbROCompat)&roCompatMetaCsum != 0, seed: crc32c(^uint32(0), super[sbUUID:sbUUID+16])}
+	if u32(sbIncompat)&incompatCsumSeed != 0 {
+		sums.seed = u32(sbCsumSeed)
+	}
 	inodesPerGroup := int64(u32(sbInodesPerGroup))
 	table := make([]byte, inodesPerGroup*inodeSize)
 	for group := range groups {
 		desc := descriptors[group*descSize:]
-		at := offset + (int64(le.Uint32(desc[gdInodeTableLo:]))|int64(le.Uint32(desc[gdInodeTableHi:]))<<32)*blockSize
+		at := int64(le.Uint32(desc[gdInodeTableLo:]))
+		if descSize > gdInodeTableHi {
+			at |= int64(le.Uint32(desc[gdInodeTableHi:])) << 32
+		}
+		at = offset + at*blockSize
 		if _, err := disk.ReadAt(table, at); err != nil {
 			return fmt.Errorf("reading the inodes of group %d: %w", group, err)
 		}
-		if err := clampTable(table, inodeSize, uint32(group*inodesPerGroup)+1, seed, latest, func(block int64, data []byte) error {
+		if err := clampTable(table, inodeSize, uint32(group*inodesPerGroup)+1, sums, latest, func(block int64, data []byte) error {
 			_, err := disk.WriteAt(data, at+block)
 			return err
 		}); err != nil {
@@ -113,15 +123,21 @@ func clampTimes(disk *os.File, offset int64, latest time.Time) error {
 	return nil
 }
 
+// inodeSums says how a file system keeps the checksums of its inodes, if it does.
+type inodeSums struct {
+	on   bool
+	seed uint32
+}
+
 // clampTable does it for one table, whose first inode is number first, and
 // writes the blocks that changed and no others: the disk is sparse.
-func clampTable(table []byte, inodeSize int64, first, seed uint32, latest time.Time, write func(at int64, data []byte) error) error {
+func clampTable(table []byte, inodeSize int64, first uint32, sums inodeSums, latest time.Time, write func(at int64, data []byte) error) error {
 	var before [blockSize]byte
 	for at := int64(0); at < int64(len(table)); at += blockSize {
 		block := table[at:min(at+blockSize, int64(len(table)))]
 		copy(before[:], block)
 		for i := int64(0); i+inodeSize <= int64(len(block)); i += inodeSize {
-			clampInode(block[i:i+inodeSize], first+uint32((at+i)/inodeSize), seed, latest)
+			clampInode(block[i:i+inodeSize], first+uint32((at+i)/inodeSize), sums, latest)
 		}
 		if !bytes.Equal(before[:len(block)], block) {
 			if err := write(at, block); err != nil {
@@ -133,7 +149,7 @@ func clampTable(table []byte, inodeSize int64, first, seed uint32, latest time.T
 }
 
 // clampInode changes an inode that is in use.
-func clampInode(inode []byte, number, seed uint32, latest time.Time) {
+func clampInode(inode []byte, number uint32, sums inodeSums, latest time.Time) {
 	le := binary.LittleEndian
 	// The numbers that are reserved for what this file system has not are
 	// not in use either, and have no room set aside for finer times.
@@ -150,9 +166,12 @@ func clampInode(inode []byte, number, seed uint32, latest time.Time) {
 	for _, at := range [...]int{inoATimeExtra, inoCTimeExtra, inoMTimeExtra, inoCRTimeExtra} {
 		le.PutUint32(inode[at:], extra)
 	}
+	if !sums.on {
+		return
+	}
 	le.PutUint16(inode[inoChecksumLo:], 0)
 	le.PutUint16(inode[inoChecksumHi:], 0)
-	sum := crc32c(seed, le.AppendUint32(nil, number))
+	sum := crc32c(sums.seed, le.AppendUint32(nil, number))
 	sum = crc32c(sum, inode[inoGeneration:inoGeneration+4])
 	sum = crc32c(sum, inode)
 	le.PutUint16(inode[inoChecksumLo:], uint16(sum))

@@ -287,8 +287,8 @@ func TestUncleanRootIsRefused(t *testing.T) {
 	t.Parallel()
 	l := amd64Layout(t, 1<<30)
 	host := runtest.New(t)
-	host.Expect(e2fsckArgv("/d.raw", l)...).Fails(4, "Free blocks count wrong")
-	if err := checkRoot(t.Context(), host, "/d.raw", l); err == nil || !strings.Contains(err.Error(), "Free blocks") {
+	host.Expect(e2fsckArgv("/d.raw", l.Root.Offset())...).Fails(4, "Free blocks count wrong")
+	if err := checkFS(t.Context(), host, "/d.raw", l.Root.Offset()); err == nil || !strings.Contains(err.Error(), "Free blocks") {
 		t.Errorf("got %v, want e2fsck's finding", err)
 	}
 }

@@ -125,7 +125,7 @@ func TestArgv(t *testing.T) {
 	l := amd64Layout(t, 8<<30)
 	l.RootUUID, l.ESPVolume = "11111111-2222-5333-8444-555555555555", 0x0badcafe
 	got := append([][]string{
-		sfdiskArgv("/s/d.raw"), mke2fsArgv("/s/d.raw", "/s/root", l), e2fsckArgv("/s/d.raw", l),
+		sfdiskArgv("/s/d.raw"), mke2fsArgv("/s/d.raw", "/s/root", l), e2fsckArgv("/s/d.raw", l.Root.Offset()),
 		append([]string{"qemu-img"}, qcow2Args("/s/d.raw", "/s/d.qcow2")...),
 	}, espCommands("/s/esp.img", "/s/esp", []string{"EFI/BOOT/A.EFI", "EFI/BOOT/b.efi", "EFI/debian/grub.cfg"}, l)...)
 	want := [][]string{

@@ -99,6 +99,7 @@ func newFixture(t *testing.T, more map[string][]byte) fixture {
   "components": [
     {"name": "containerd", "version": "2.3.7", "source": "gomod", "module": "github.com/containerd/containerd/v2@v2.3.7", "sum": "h1:x=", "files": [{"path": "/usr/local/bin/prog", "sha256": "`+sumOf("prog")+`"}]},
     {"name": "runc", "version": "1.5.2", "source": "release", "module": "https://example.org/runc", "sum": "sha256:`+sumOf("runc")+`"}],
+  "base": {"url": "https://images.example.org/20251113/noble.img", "sha256": "`+sumOf("base")+`"},
   "packages": [{"name": "dpkg", "version": "1.22.21", "arch": "amd64", "sha256": "`+sumOf("dpkg.deb")+`"}],
   "containerImages": [{"name": "registry.k8s.io/pause:3.10.2", "digest": "sha256:`+sumOf("pause")+`"}]}`)
 	f.opts = Options{
@@ -193,6 +194,7 @@ func (f fixture) provenance(t *testing.T, name string) {
 	want := map[string]string{
 		"pkg:deb/debian/dpkg@1.22.21?arch=amd64&distro=debian-13":                                         sumOf("dpkg.deb"),
 		"pkg:golang/github.com/containerd/containerd/v2@v2.3.7":                                           "",
+		"https://images.example.org/20251113/noble.img":                                                   sumOf("base"),
 		"https://example.org/runc":                                                                        sumOf("runc"),
 		"pkg:oci/pause@sha256%3A" + sumOf("pause") + "?repository_url=registry.k8s.io%2Fpause&tag=3.10.2": sumOf("pause"),
 	}

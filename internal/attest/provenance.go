@@ -47,6 +47,11 @@ func provenanceStatement(s Subject, m manifest.Manifest, manifestFile string, ma
 			},
 		},
 	}
+	if m.Base != nil {
+		p.BuildDefinition.ResolvedDependencies = append(p.BuildDefinition.ResolvedDependencies, &intoto.ResourceDescriptor{
+			Name: "base", Uri: m.Base.URL, Digest: map[string]string{"sha256": m.Base.SHA256},
+		})
+	}
 	for _, c := range m.Components {
 		d := &intoto.ResourceDescriptor{Name: c.Name, Uri: cmp.Or(componentPURL(c), c.Module)}
 		notes := map[string]any{"version": c.Version, "source": c.Source}

@@ -36,7 +36,11 @@ func (m *Maker) newDebs(name string, c profiles.Component) (source, error) {
 }
 
 func (d *debs) keyParts(context.Context) ([]any, error) {
-	return []any{"deb/3", d.component.Packages, d.maker.profile.Archive, d.maker.profile.OS.Arch}, nil
+	parts := []any{"deb/3", d.component.Packages, d.maker.profile.Archive, d.maker.profile.OS.Arch}
+	if names := d.pinned(); !slices.Equal(names, d.component.Packages) || len(d.component.SHA256) > 0 {
+		parts = append(parts, names, d.component.SHA256)
+	}
+	return parts, nil
 }
 
 func (d *debs) make(ctx context.Context, dir string) (manifest.Component, error) {
@@ -96,6 +100,9 @@ func (d *debs) make(ctx context.Context, dir string) (manifest.Component, error)
 			return fail(exitcode.Transient(fmt.Errorf("package %s %s: apt-get said it would download it and did not: run the build again", p.Name, p.Version)))
 		}
 	}
+	if err := d.checkSum(); err != nil {
+		return fail(err)
+	}
 	record.Sum = sumOfFiles(record.Files)
 	if record.Version == "" {
 		record.Version = d.leadVersion(record.Files)
@@ -116,7 +123,34 @@ func (d *debs) leadVersion(files []manifest.File) string {
 }
 
 func (d *debs) install(how string) []string {
-	return append([]string{"install", "--yes", how, "--no-install-recommends", "--"}, d.component.Packages...)
+	return append([]string{"install", "--yes", how, "--no-install-recommends", "--"}, d.pinned()...)
+}
+
+// pinned are apt's names of the packages: with the version that the profile pins,
+// which is the one that is installed into the root file system.
+func (d *debs) pinned() []string {
+	pins := d.maker.profile.PackagePins()
+	names := slices.Clone(d.component.Packages)
+	for i, name := range names {
+		if version := pins[name]; version != "" {
+			names[i] = name + "=" + version
+		}
+	}
+	return names
+}
+
+// checkSum compares the first package with the sum that the profile pins.
+func (d *debs) checkSum() error {
+	want := d.component.SHA256[d.maker.profile.OS.Arch]
+	if want == "" {
+		return nil
+	}
+	for _, p := range d.packages {
+		if p.Name == d.component.Packages[0] && p.SHA256 != want {
+			return exitcode.BadInput(fmt.Errorf("component %s: package %s %s has sha256 %s, expected %s, which the profile pins: compare it with what its publisher says", d.name, p.Name, p.Version, p.SHA256, want))
+		}
+	}
+	return nil
 }
 
 // parseURIs reads what apt-get --print-uris prints of packages:
@@ -129,7 +163,8 @@ func parseURIs(sources []profiles.ArchiveSource, list string) ([]lock.Package, e
 			continue
 		}
 		var p lock.Package
-		ok := len(fields) == 4
+		// An archive without MD5 sums leaves the last one out.
+		ok := len(fields) == 3 || len(fields) == 4
 		if ok {
 			parts := strings.Split(strings.TrimSuffix(fields[1], ".deb"), "_")
 			size, err := strconv.Atoi(fields[2])
@@ -151,7 +186,7 @@ func parseURIs(sources []profiles.ArchiveSource, list string) ([]lock.Package, e
 			}
 		}
 		if !ok || p.Path == "" {
-			return nil, fmt.Errorf("reading what apt-get would download: line %q: expected an address below the profile's archive, a file name, a size and a sum", strings.TrimSpace(line))
+			return nil, fmt.Errorf("reading what apt-get would download: line %q: expected an address below the profile's archive, a file name and a size", strings.TrimSpace(line))
 		}
 		packages = append(packages, p)
 	}

@@ -13,6 +13,10 @@ func TestParseURIs(t *testing.T) {
 	if err != nil || len(got) != 1 || got[0].Version != "30+20221128-1" || got[0].Path != "pool/main/k/kmod/kmod_30+20221128-1_amd64.deb" || got[0].Size != 95180 {
 		t.Errorf("%+v, %v", got, err)
 	}
+	got, err = parseURIs(sources, "'http://deb.debian.org/debian/pool/x_1_all.deb' x_1_all.deb 10\n")
+	if err != nil || len(got) != 1 || got[0].Size != 10 {
+		t.Errorf("an archive without MD5 sums: %+v, %v", got, err)
+	}
 	if _, err := parseURIs(sources, "'http://elsewhere/x.deb' x_1_all.deb 1 MD5Sum:a\n"); err == nil {
 		t.Error("a package from elsewhere was taken")
 	}

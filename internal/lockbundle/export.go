@@ -86,7 +86,7 @@ func gather(s *store.Store, l *lock.Lock) (Index, map[string]source, error) {
 		if top == blobsDir {
 			blob, ok := s.Blob(rest)
 			if !ok {
-				missing = append(missing, "package with sha256 "+rest)
+				missing = append(missing, "package or cloud image with sha256 "+rest)
 				continue
 			}
 			from[p] = source{file: blob}

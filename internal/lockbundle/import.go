@@ -46,6 +46,9 @@ func Import(ctx context.Context, s *store.Store, file string) (l *lock.Lock, err
 	for _, deb := range l.AllPackages() {
 		blobs[deb.SHA256] = filepath.Join(dir, blobsDir, deb.SHA256)
 	}
+	if image := l.Base.CloudImage; image.URL != "" {
+		blobs[image.SHA256] = filepath.Join(dir, blobsDir, image.SHA256)
+	}
 	if err := s.AddBlobs(ctx, blobs); err != nil {
 		return nil, err
 	}

@@ -113,6 +113,9 @@ func Contents(l *lock.Lock) map[string]File {
 	for _, deb := range l.AllPackages() {
 		add(path.Join(blobsDir, deb.SHA256), deb.SHA256, deb.Size)
 	}
+	if image := l.Base.CloudImage; image.URL != "" {
+		add(path.Join(blobsDir, image.SHA256), image.SHA256, image.Size)
+	}
 	for _, c := range l.Components {
 		add(path.Join(componentsDir, c.Name, recordName), "", 0)
 		for _, f := range c.Files {

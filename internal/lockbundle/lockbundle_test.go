@@ -98,6 +98,38 @@ func fullStore(t *testing.T, l *lock.Lock, without string) *store.Store {
 	return s
 }
 
+// The image that a system begins as is in its bundle.
+func TestABundleHasTheCloudImage(t *testing.T) {
+	t.Parallel()
+	const image = "a cloud image"
+	l := example()
+	l.Base.CloudImage = lock.CloudImage{
+		URL: "https://images.example/20251113/noble.img", SHA256: sumOf(image), Size: len(image), Packages: []lock.Installed{{Name: "bash", Version: "5", Arch: "amd64"}},
+	}
+	from := fullStore(t, l, "")
+	file := filepath.Join(t.TempDir(), "node"+Suffix)
+	if _, err := Export(t.Context(), from, l, file); exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), "package or cloud image with sha256 "+sumOf(image)) {
+		t.Errorf("without it: %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(path, []byte(image), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := from.AddBlobs(t.Context(), map[string]string{sumOf(image): path}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Export(t.Context(), from, l, file); err != nil {
+		t.Fatal(err)
+	}
+	to := emptyStore(t)
+	if _, err := Import(t.Context(), to, file); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := to.Blob(sumOf(image)); !ok || string(read(t, got)) != image {
+		t.Error("it did not come out of the bundle")
+	}
+}
+
 func TestABundleMovesAStore(t *testing.T) {
 	t.Parallel()
 	l := example()

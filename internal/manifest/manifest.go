@@ -21,6 +21,8 @@ type Manifest struct {
 	// inputs need no new build.
 	Inputs string `json:"inputs"`
 	Tool   Tool   `json:"tool"`
+	// Base is the image that this one began as; nil when it was bootstrapped.
+	Base *Base `json:"base,omitempty"`
 	// StandIns is what the image was made from that is not the real thing, as
 	// its profile says.
 	StandIns   []string    `json:"standIns,omitempty"`
@@ -35,6 +37,16 @@ type Manifest struct {
 type Profile struct {
 	Name   string `json:"name"`
 	SHA256 string `json:"sha256"` // of the canonical JSON of the effective profile
+}
+
+// Base is an image that the distribution made. Its partitions but for the file
+// systems, its boot loader and its shim are those of this image.
+type Base struct {
+	URL    string `json:"url"`
+	SHA256 string `json:"sha256"` // of the file
+	// Signer is the fingerprint of the OpenPGP key that signed the sum; empty
+	// where nobody signs one.
+	Signer string `json:"signer,omitempty"`
 }
 
 // Tool is what built the image.
@@ -91,6 +103,8 @@ type Package struct {
 	Version string `json:"version"`
 	Arch    string `json:"arch"`
 	SHA256  string `json:"sha256"` // of the .deb as the signed archive index lists it
+	// Base tells that it came in the base image, whose sha256 stands for it.
+	Base bool `json:"base,omitempty"`
 }
 
 // Container is one preloaded container image.

@@ -42,6 +42,9 @@ func (s *side) manifest(data []byte) error {
 		return exitcode.BadInput(err)
 	}
 	s.subject.Kind = "manifest"
+	if m.Base != nil {
+		s.say("base", "cloud image", Fact{Value: m.Base.URL, Sum: m.Base.SHA256})
+	}
 	for _, p := range m.Packages {
 		s.package1(p.Name, p.Version, p.Arch, p.SHA256)
 	}
@@ -81,6 +84,12 @@ func (s *side) lock(data []byte) error {
 	}
 	s.subject.Kind = "lock"
 	s.say("kernel", "installed", Fact{Value: l.Kernel.Release, Sum: l.Kernel.SHA256})
+	if image := l.Base.CloudImage; image.URL != "" {
+		s.say("base", "cloud image", Fact{Value: image.URL, Sum: image.SHA256})
+		for _, p := range image.Packages {
+			s.package1(p.Name, p.Version, p.Arch, "")
+		}
+	}
 	for _, p := range l.Packages {
 		s.package1(p.Name, p.Version, p.Arch, p.SHA256)
 	}
@@ -102,6 +111,9 @@ func (s *side) profile() error {
 	s.subject.Kind = "profile"
 	s.say("os", "ID", Fact{Value: p.OS.Distribution})
 	s.say("os", "VERSION_ID", Fact{Value: p.OS.Version})
+	if p.FromCloudImage() {
+		s.say("base", "cloud image", Fact{Value: p.Base.CloudImage.URL, Sum: p.Base.CloudImage.SHA256})
+	}
 	for name, c := range p.Components {
 		s.say("components", name, Fact{Value: c.Version, Sum: c.Sum})
 	}

@@ -37,7 +37,7 @@ type facts map[string]Fact
 
 // topics are those of the report, in its order. Configuration comes between.
 func topics() []string {
-	return []string{"os", "kernel", "packages", "components", "programs", "container images",
+	return []string{"os", "base", "kernel", "packages", "components", "programs", "container images",
 		"containerd", "kubelet", "kernel command line", "sysctl", "modules", "systemd", "fstab", "disk", "sizes"}
 }
 

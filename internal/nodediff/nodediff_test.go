@@ -242,6 +242,25 @@ func TestCompareAcrossKinds(t *testing.T) {
 	}
 }
 
+// What two images begin as is compared, and so are the packages that came in it.
+func TestCompareBases(t *testing.T) {
+	t.Parallel()
+	base := func(sum string) string {
+		return write(t, sum+".manifest.json", strings.Replace(oldManifest, `"images":`, `"base":{"url":"https://images.example/20251113/noble.img","sha256":"`+sum+`"},"images":`, 1))
+	}
+	r, err := Compare(t.Context(), base("aa"), base("bb"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"base: changed cloud image: https://images.example/20251113/noble.img (aa) -> https://images.example/20251113/noble.img (bb)"}, changes(r)); diff != "" {
+		t.Error(diff)
+	}
+	r, err = Compare(t.Context(), base("cc"), write(t, "b.manifest.json", oldManifest), Options{})
+	if err != nil || !slices.ContainsFunc(r.Left, func(l Left) bool { return l.Topic == "base" }) {
+		t.Errorf("with and without one: %v, left %+v", err, r.Left)
+	}
+}
+
 func TestCompareRefuses(t *testing.T) {
 	t.Parallel()
 	tree := goodNode().tar(t)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/cloudimage"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/debstore"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
@@ -40,12 +41,18 @@ func Gather(ctx context.Context, opts Options) (*lock.Lock, *store.Store, error)
 
 func gather(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock) error {
 	var from debstore.Fetch
+	var client *fetch.Client
 	if !opts.Offline {
-		client, err := fetchClient(opts, s)
-		if err != nil {
+		var err error
+		if client, err = fetchClient(opts, s); err != nil {
 			return err
 		}
 		from = debstore.From(client, p, locked)
+	}
+	if p.FromCloudImage() {
+		if _, err := cloudimage.Get(ctx, client, s, p.Base.CloudImage); err != nil {
+			return err
+		}
 	}
 	if err := debstore.Gather(ctx, s, from, locked.AllPackages()); err != nil {
 		return err

@@ -71,14 +71,14 @@ func (r *resolved) checkImages() error {
 // lock is the lock of what was resolved.
 func (r *resolved) lock(ctx context.Context, p *profiles.Profile) (*lock.Lock, error) {
 	l := &lock.Lock{Content: lock.Content{
-		Profile:  lock.Profile{Name: p.Name, SHA256: p.Hash(), Arch: p.OS.Arch},
-		Releases: r.base.Record.Releases, Packages: r.base.Record.Packages,
+		Profile: lock.Profile{Name: p.Name, SHA256: p.Hash(), Arch: p.OS.Arch},
+		Base:    r.base.Record.Base, Releases: r.base.Record.Releases, Packages: r.base.Record.Packages,
 	}}
 	if n := len(r.base.Record.Kernels); n != 1 {
 		return nil, exitcode.BadInput(fmt.Errorf("profile %s: kernel.package %s: found %d kernels in the base system, expected one", p.Name, p.Kernel.Package, n))
 	}
 	l.Kernel = r.base.Record.Kernels[0]
-	for _, deb := range l.Packages {
+	for _, deb := range r.base.Packages {
 		if deb.Name == "linux-image-"+l.Kernel.Release || deb.Name == "linux-image-unsigned-"+l.Kernel.Release {
 			l.Kernel.Package = deb.Name
 		}

@@ -26,6 +26,11 @@ func nameMissing(ctx context.Context, opts Options, s *store.Store, l *lock.Lock
 // checkStore names all that the lock does and the store lacks.
 func checkStore(s *store.Store, l *lock.Lock) error {
 	var missing []string
+	if image := l.Base.CloudImage; image.URL != "" {
+		if _, ok := s.Blob(image.SHA256); !ok {
+			missing = append(missing, "cloud image "+image.URL)
+		}
+	}
 	for _, p := range l.AllPackages() {
 		if _, ok := s.Blob(p.SHA256); !ok {
 			missing = append(missing, fmt.Sprintf("package %s %s", p.Name, p.Version))

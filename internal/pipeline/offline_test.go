@@ -74,4 +74,8 @@ func TestCheckStoreNamesAllThatIsMissing(t *testing.T) {
 	if err := checkStore(s, l); err != nil {
 		t.Errorf("nothing is missing: %v", err)
 	}
+	l.Base.CloudImage = lock.CloudImage{URL: "https://images.example/20251113/noble.img", SHA256: strings.Repeat("a", 64)}
+	if err := checkStore(s, l); exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), "cloud image https://images.example/20251113/noble.img") {
+		t.Errorf("without the cloud image: %v", err)
+	}
 }

@@ -65,12 +65,13 @@ func resolveAll(ctx context.Context, opts Options, p *profiles.Profile, s *store
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		maker := bootstrap.Maker{Host: run.Host{}, Store: s, Lock: locked, Progress: func(line string) { opts.UI.Say("base: " + line) }}
-		if locked != nil && !opts.Offline {
-			client, err := fetchClient(opts, s)
-			if err != nil {
+		if !opts.Offline {
+			if maker.Client, err = fetchClient(opts, s); err != nil {
 				return err
 			}
-			maker.Fetch = debstore.From(client, p, locked)
+			if locked != nil {
+				maker.Fetch = debstore.From(maker.Client, p, locked)
+			}
 		}
 		made.base, err = maker.Make(gctx, p)
 		return err

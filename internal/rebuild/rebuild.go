@@ -174,11 +174,19 @@ func differences(a, b manifest.Manifest) []string {
 		slices.Sort(lines)
 		list = append(list, lines...)
 	}
+	add("base", base(a), base(b))
 	add("package", packages(a), packages(b))
 	add("component", components(a), components(b))
 	add("file", files(a), files(b))
 	add("container image", containers(a), containers(b))
 	return list
+}
+
+func base(m manifest.Manifest) map[string]string {
+	if m.Base == nil {
+		return nil
+	}
+	return map[string]string{"cloud image": strings.TrimSpace(m.Base.URL + " sha256:" + m.Base.SHA256 + " " + m.Base.Signer)}
 }
 
 func packages(m manifest.Manifest) map[string]string {

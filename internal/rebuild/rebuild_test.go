@@ -74,12 +74,14 @@ func TestWhatDiffersIsNamed(t *testing.T) {
 		m.Components[0].Files[0].SHA256 = "34"
 		m.Containers[0].Digest = "sha256:45"
 		m.Tool.Version = "2"
+		m.Base = &manifest.Base{URL: "https://images.example/20251113/noble.img", SHA256: "56", Signer: "KEY"}
 	}))
 	if err != nil || r.Identical {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	want := []string{
 		"built by  , now by  2",
+		"base cloud image: new, https://images.example/20251113/noble.img sha256:56 KEY",
 		"package apt:amd64: was 3.0.1 sha256:11, is 3.0.2 sha256:12",
 		"package vim:amd64: gone, was 9 sha256:22",
 		"package zstd:amd64: new, 1 sha256:23",

@@ -37,12 +37,16 @@ func (l *Lock) check(doc *profiles.Document) {
 			doc.Report(at+".date", "found %q, expected a time such as 2026-01-31T12:00:00Z", r.Date)
 		}
 	}
-	if len(l.Packages) == 0 {
+	c.cloudImage("base.cloudImage", l)
+	if len(l.Packages) == 0 && l.Base.CloudImage.URL == "" {
 		doc.Report("packages", "missing: expected the packages of the root file system")
 	}
 	c.packages("packages", l.Packages, l.Profile.Arch)
 	kernel := false
 	for _, p := range l.Packages {
+		kernel = kernel || p.Name == l.Kernel.Package
+	}
+	for _, p := range l.Base.CloudImage.Packages {
 		kernel = kernel || p.Name == l.Kernel.Package
 	}
 	if !kernel {
@@ -62,6 +66,41 @@ func (l *Lock) check(doc *profiles.Document) {
 			doc.Report(at+".name", "found %q, expected an image's name", image.Name)
 		}
 		c.match(at+".digest", image.Digest, digest, "sha256: and 64 hexadecimal digits")
+	}
+}
+
+// maxImage bounds a cloud image, in bytes.
+const maxImage = 16 << 30
+
+// cloudImage checks the base of a lock that has one.
+func (c checker) cloudImage(at string, l *Lock) {
+	if !c.doc.Has("base") {
+		return
+	}
+	image := l.Base.CloudImage
+	c.uri(at+".url", image.URL)
+	c.sum(at+".sha256", image.SHA256)
+	if image.Size < 1 || image.Size > maxImage {
+		c.doc.Report(at+".size", "found %d, expected 1 to %d bytes", image.Size, maxImage)
+	}
+	if image.Signer != "" {
+		c.match(at+".signer", image.Signer, fingerprint, "the fingerprint of an OpenPGP key")
+	}
+	if len(image.Packages) == 0 {
+		c.doc.Report(at+".packages", "missing: expected the packages that the image has")
+	}
+	seen := map[string]bool{}
+	for _, p := range l.Packages {
+		seen[p.Name] = true
+	}
+	for i, p := range image.Packages {
+		at := fmt.Sprintf("%s.packages[%d]", at, i)
+		c.once(at+".name", p.Name, seen)
+		c.match(at+".name", p.Name, packageName, "a package's name")
+		c.match(at+".version", p.Version, version, "a Debian version")
+		if p.Arch != l.Profile.Arch && p.Arch != "all" {
+			c.doc.Report(at+".arch", "found %q, expected %s or all", p.Arch, l.Profile.Arch)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 // The kinds of Change, in the order that they are listed in.
 const (
 	KindProfile   = "profile"
+	KindBase      = "base"
 	KindKernel    = "kernel"
 	KindComponent = "component"
 	KindImage     = "image"
@@ -46,6 +47,12 @@ func (l *Lock) items() []item {
 		{KindProfile, l.Profile.Name, short(l.Profile.SHA256), l.Profile.SHA256},
 		{KindKernel, "kernel", l.Kernel.Release, l.Kernel.SHA256},
 	}
+	if image := l.Base.CloudImage; image.URL != "" {
+		items = append(items, item{KindBase, "cloud image", image.URL, image.SHA256 + image.Signer})
+		for _, p := range image.Packages {
+			items = append(items, item{KindPackage, p.Name, p.Version, p.Arch})
+		}
+	}
 	for _, c := range l.Components {
 		sum := c.Sum + c.GoSum + c.Toolchain + c.Signer
 		for _, f := range c.Files {
@@ -73,7 +80,7 @@ func (l *Lock) items() []item {
 // Compare returns what changes from old to l, by kind and name. Equal locks
 // have none.
 func (l *Lock) Compare(old *Lock) []Change {
-	kinds := []string{KindProfile, KindKernel, KindComponent, KindImage, KindPackage, KindRelease}
+	kinds := []string{KindProfile, KindBase, KindKernel, KindComponent, KindImage, KindPackage, KindRelease}
 	type key struct{ kind, name string }
 	before := map[key]item{}
 	for _, i := range old.items() {

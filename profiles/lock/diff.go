@@ -16,7 +16,11 @@ func (l *Lock) DiffPackages(installed []manifest.Package) []string {
 		have[p.Name] = append(have[p.Name], p)
 	}
 	var lines []string
-	for _, want := range l.Packages {
+	locked := slices.Clone(l.Packages)
+	for _, p := range l.Base.CloudImage.Packages {
+		locked = append(locked, Package{Name: p.Name, Version: p.Version, Arch: p.Arch})
+	}
+	for _, want := range locked {
 		found := have[want.Name]
 		delete(have, want.Name)
 		exact := func(p manifest.Package) bool { return p.Version == want.Version && p.Arch == want.Arch }

@@ -41,9 +41,13 @@ type Content struct {
 	Profile    Profile `yaml:"profile" json:"profile"`
 	// Kernel is the release that the image boots.
 	Kernel Kernel `yaml:"kernel" json:"kernel"`
+	// Base is the image that the root file system begins as, if it is not
+	// bootstrapped.
+	Base Base `yaml:"base,omitempty" json:"base,omitzero"`
 	// Releases are the signed Release files that Packages were found through.
 	Releases []Release `yaml:"releases" json:"releases"`
-	// Packages are all those of the root file system, by name.
+	// Packages are all those of the root file system, by name, but for those that
+	// Base has.
 	Packages []Package `yaml:"packages" json:"packages"`
 	// Components are the pinned software beside the distribution, by name.
 	Components []Component `yaml:"components" json:"components"`
@@ -66,6 +70,31 @@ type Kernel struct {
 	// Release is what `uname -r` will say: the name below /lib/modules.
 	Release string `yaml:"release" json:"release"`
 	SHA256  string `yaml:"sha256" json:"sha256"` // of /boot/vmlinuz-RELEASE
+}
+
+// Base is what a root file system begins as.
+type Base struct {
+	CloudImage CloudImage `yaml:"cloudImage,omitempty" json:"cloudImage,omitzero"`
+}
+
+// CloudImage is an image that the distribution made.
+type CloudImage struct {
+	URL    string `yaml:"url" json:"url"`
+	SHA256 string `yaml:"sha256" json:"sha256"`
+	Size   int    `yaml:"size" json:"size"` // bytes
+	// Signer is the fingerprint of the OpenPGP key that signed its sum; empty
+	// where nobody signs one.
+	Signer string `yaml:"signer,omitempty" json:"signer,omitempty"`
+	// Packages are those of the image that are in the root file system as they
+	// came. The sum of the image stands for them.
+	Packages []Installed `yaml:"packages" json:"packages"`
+}
+
+// Installed is a package that came in an image.
+type Installed struct {
+	Name    string `yaml:"name" json:"name"`
+	Version string `yaml:"version" json:"version"`
+	Arch    string `yaml:"arch" json:"arch"` // also all
 }
 
 // Release is one signed Release file.
@@ -187,6 +216,9 @@ func Parse(file string, data []byte) (*Lock, error) {
 func (l *Lock) Encode() ([]byte, error) {
 	l.APIVersion, l.Kind = profiles.APIVersion, Kind
 	slices.SortFunc(l.Packages, comparePackages)
+	slices.SortFunc(l.Base.CloudImage.Packages, func(a, b Installed) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Arch, b.Arch))
+	})
 	slices.SortFunc(l.Components, func(a, b Component) int { return strings.Compare(a.Name, b.Name) })
 	for i := range l.Components {
 		slices.SortFunc(l.Components[i].Packages, comparePackages)
@@ -210,8 +242,8 @@ func comparePackages(a, b Package) int {
 	return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Arch, b.Arch))
 }
 
-// AllPackages are those of the root file system and those of components, each
-// .deb once.
+// AllPackages are those of the root file system that were installed from an
+// archive and those of components, each .deb once.
 func (l *Lock) AllPackages() []Package {
 	all := slices.Clone(l.Packages)
 	for _, c := range l.Components {

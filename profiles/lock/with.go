@@ -22,6 +22,9 @@ func (l *Lock) With(now *Lock, p *profiles.Profile, names []string) (*Lock, erro
 	merged.Profile, merged.Images = now.Profile, slices.Clone(now.Images)
 	merged.Packages, merged.Components = slices.Clone(l.Packages), slices.Clone(l.Components)
 	var errs []error
+	if was, is := l.Base.CloudImage.SHA256, now.Base.CloudImage.SHA256; was != is {
+		errs = append(errs, fmt.Errorf("the base is another one: everything moves with it: run `nodeimage lock --update` without names"))
+	}
 	packages := false
 	for _, name := range names {
 		isPackage := move(&merged.Packages, now.Packages, func(p Package) bool { return p.Name == name })
@@ -38,6 +41,7 @@ func (l *Lock) With(now *Lock, p *profiles.Profile, names []string) (*Lock, erro
 		// They say how young what is in the image can be.
 		merged.Releases = slices.Clone(now.Releases)
 	}
+	merged.Base.CloudImage.Packages = kept(l, now, merged.Packages)
 	for _, c := range now.Components {
 		have, ok := merged.Component(c.Name)
 		if want := p.Components[c.Name].Version; ok && (want == "" || have.Version == want) {
@@ -50,6 +54,23 @@ func (l *Lock) With(now *Lock, p *profiles.Profile, names []string) (*Lock, erro
 		return nil, exitcode.BadInput(err)
 	}
 	return merged, nil
+}
+
+// kept are the packages of the image that both locks begin with, but for those
+// that others take the place of.
+func kept(l, now *Lock, packages []Package) []Installed {
+	seen := map[string]bool{}
+	for _, p := range packages {
+		seen[p.Name] = true
+	}
+	var list []Installed
+	for _, p := range append(slices.Clone(l.Base.CloudImage.Packages), now.Base.CloudImage.Packages...) {
+		if !seen[p.Name] {
+			seen[p.Name] = true
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 // move replaces what is of one name in list by what is of it in now, and tells

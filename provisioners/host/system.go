@@ -7,7 +7,11 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/plan"
 )
 
-func usesRepart(p *profiles.Profile) bool { return hasPackage(p, "systemd-repart") }
+// usesRepart tells whether systemd-repart grows the root. A cloud image has its
+// own way of growing, which fits its fstab.
+func usesRepart(p *profiles.Profile) bool {
+	return hasPackage(p, "systemd-repart") && !p.FromCloudImage()
+}
 
 // growSteps grow the root partition at boot. The file system follows by
 // x-systemd.growfs in the fstab that the builder writes.

@@ -49,13 +49,18 @@ func Plan(p *profiles.Profile, set *parts.Set) (plan.Plan, error) {
 		return nil
 	}
 	for file, why := range orderedBinaries {
+		if packaged(p, "containerd") {
+			break // its package has put them in place
+		}
 		if err := place(why, "containerd", file, path.Join(binDir, file)); err != nil {
 			return plan.Plan{}, err
 		}
 	}
-	if err := place("runs containers; its path is the profile's, since AppArmor's runc profile attaches by path (containerd#10542)",
-		"runc", "runc", p.Runtime.RuncPath); err != nil {
-		return plan.Plan{}, err
+	if !packaged(p, "runc") {
+		if err := place("runs containers; its path is the profile's, since AppArmor's runc profile attaches by path (containerd#10542)",
+			"runc", "runc", p.Runtime.RuncPath); err != nil {
+			return plan.Plan{}, err
+		}
 	}
 	plugins := set.Names("cni-plugins", cniPlugins)
 	for _, needed := range []string{"bridge", "host-local", "loopback", "portmap"} {
@@ -75,7 +80,7 @@ func Plan(p *profiles.Profile, set *parts.Set) (plan.Plan, error) {
 	made.Steps = append(made.Steps,
 		plan.Step{Why: "a CNI's configuration goes here", Directory: &plan.Directory{Path: p.Runtime.CNIConfDir, Mode: 0o755}},
 		plan.Step{Why: "containerd and the kubelet use one cgroup driver (kubernetes#110177), and kubeadm's pause image", File: &plan.File{Path: ConfigPath, Mode: 0o644, Content: config}},
-		plan.Step{Why: "containers outlive a restart of containerd (containerd docs/ops.md)", File: &plan.File{Path: "/usr/lib/systemd/system/containerd.service", Mode: 0o644, Content: unit(p)}},
+		plan.Step{Why: "containers outlive a restart of containerd (containerd docs/ops.md)", File: &plan.File{Path: unitPath(p), Mode: 0o644, Content: unit(p)}},
 		plan.Step{Why: "containerd runs from boot on", Unit: &plan.Unit{Name: "containerd.service", State: plan.UnitEnabled}},
 	)
 	var fragment *manifest.Fragment
@@ -107,6 +112,20 @@ func orderedBinaries(yield func(string, string) bool) {
 	}
 }
 
+// packaged tells whether a distribution package brings the component's programs.
+func packaged(p *profiles.Profile, component string) bool {
+	return p.Components[component].Source == profiles.SourceDeb
+}
+
+// unitPath is where containerd's unit goes: in the place of a package's own, it
+// would be gone with the package's next version.
+func unitPath(p *profiles.Profile) string {
+	if packaged(p, "containerd") {
+		return "/etc/systemd/system/containerd.service"
+	}
+	return "/usr/lib/systemd/system/containerd.service"
+}
+
 // unit follows containerd's own unit and docs/ops.md.
 func unit(p *profiles.Profile) string {
 	return strings.Join([]string{
@@ -118,7 +137,7 @@ func unit(p *profiles.Profile) string {
 		"[Service]",
 		"Type=notify",
 		"ExecStartPre=-/sbin/modprobe overlay",
-		"ExecStart=" + containerdPath,
+		"ExecStart=" + containerdPath(p),
 		"Restart=always",
 		"RestartSec=5",
 		"# Only the daemon is stopped: shims and containers live on (docs/ops.md).",

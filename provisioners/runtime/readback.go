@@ -16,8 +16,13 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
 
-// containerdPath is where the daemon is installed.
-const containerdPath = "/usr/local/bin/containerd"
+// containerdPath is where the daemon is installed: a package's is in /usr/bin.
+func containerdPath(p *profiles.Profile) string {
+	if packaged(p, "containerd") {
+		return "/usr/bin/containerd"
+	}
+	return binDir + "/containerd"
+}
 
 // ReadBack asks the installed containerd what its configuration amounts to
 // (`config dump`: defaults, migrations and imports included) and compares that
@@ -30,7 +35,7 @@ func ReadBack(ctx context.Context, machine run.Runner, p *profiles.Profile) erro
 	if err != nil {
 		return err
 	}
-	res, err := machine.Run(ctx, run.Cmd{Argv: []string{containerdPath, "--config", ConfigPath, "config", "dump"}})
+	res, err := machine.Run(ctx, run.Cmd{Argv: []string{containerdPath(p), "--config", ConfigPath, "config", "dump"}})
 	if err != nil {
 		var failed *run.Error
 		if errors.As(err, &failed) && failed.Result.ExitCode > 0 && ctx.Err() == nil {

@@ -160,6 +160,14 @@ func (t *Target) openGPT(r io.ReaderAt, size int64) error {
 	}
 	switch len(candidates) {
 	case 0:
+		// Which of them is what has the root, if it can be told.
+		for _, p := range table.Partitions {
+			if b, err := sniff(section(r, p), p.Length); err == nil {
+				if err := refuseByName(b); err != nil {
+					return fmt.Errorf("gpt: no root partition among %d: partition %d %w", len(table.Partitions), p.Number, err)
+				}
+			}
+		}
 		return badf("gpt: no root partition among %d: want one of type root-x86-64 (%s), root-arm64 (%s) or Linux filesystem (%s)",
 			len(table.Partitions), gpt.TypeRootX8664, gpt.TypeRootARM64, gpt.TypeLinux)
 	case 1:
@@ -205,6 +213,7 @@ func (t *Target) openRoot(r io.ReaderAt, p Partition) error {
 		return fmt.Errorf("partition %d: %w", p.Number, err)
 	}
 	t.root, t.rootNo = v, p.Number
+	t.openBoot(r, v)
 	return nil
 }
 

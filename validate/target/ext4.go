@@ -7,20 +7,21 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/validate/target/internal/ext4"
 )
 
-// openExt4 returns a view of the file system in the first size bytes of r.
-func openExt4(r io.ReaderAt, size int64) (*view, string, error) {
+// openExt4 returns a view of the file system in the first size bytes of r, and
+// what it is called.
+func openExt4(r io.ReaderAt, size int64) (*view, volume, error) {
 	f, err := ext4.Open(r, size)
 	if err != nil {
-		return nil, "", err
+		return nil, volume{}, err
 	}
 	root, err := f.Root()
 	if err != nil {
-		return nil, "", err
+		return nil, volume{}, err
 	}
 	if !root.Mode.IsDir() {
-		return nil, "", badf("ext4: the root inode is a %s", kindName(root.Mode))
+		return nil, volume{}, badf("ext4: the root inode is a %s", kindName(root.Mode))
 	}
-	return &view{ext4Node{f, root}}, f.Label(), nil
+	return &view{ext4Node{f, root}}, volume{f.Label(), f.UUID()}, nil
 }
 
 type ext4Node struct {

@@ -41,6 +41,7 @@ type Target struct {
 	kind    Kind
 	root    FS
 	rootNo  int // partition number, 0 without a partition table
+	bootNo  int // of /boot, 0 without a partition of its own
 	esp     FS
 	espErr  error
 	parts   []Partition
@@ -59,7 +60,8 @@ func (t *Target) Path() string { return t.path }
 // Kind tells how the target is stored.
 func (t *Target) Kind() Kind { return t.kind }
 
-// Root returns the root file system.
+// Root returns the root file system, with the partition of /boot in its place if
+// it has one.
 func (t *Target) Root() FS { return t.root }
 
 // ESP returns the EFI system partition's file system. The error is

@@ -96,19 +96,25 @@ func TestOpenRefusesByName(t *testing.T) {
 		content []byte
 		want    string
 	}{
-		"empty":          {nil, "is empty"},
-		"noise":          {bytes.Repeat([]byte("noise "), 1000), "nothing that this reads"},
-		"one byte":       {[]byte("x"), "nothing that this reads"},
-		"VMDK":           {at(0, "KDMV"), "VMDK"},
-		"VHDX":           {at(0, "vhdxfile"), "VHDX"},
-		"xz":             {at(0, "\xfd7zXZ\x00"), "xz -d"},
-		"LUKS":           {at(0, "LUKS\xba\xbe"), "encrypted (LUKS)"},
-		"XFS":            {at(0, "XFSB"), "XFS"},
-		"btrfs":          {at(65600, "_BHRfS_M"), "btrfs"},
-		"ISO":            {at(32769, "CD001"), "ISO 9660"},
-		"MBR":            {at(510, "\x55\xaa"), "no GUID partition table"},
-		"no root":        {retyped(gpt.TypeESP, gpt.TypeBIOSBoot), "no root partition among 2"},
-		"XFS root":       {func() []byte { b := bytes.Clone(disk); copy(b[1024*512:], at(0, "XFSB")[:4096]); return b }(), "partition 2: is an XFS"},
+		"empty":    {nil, "is empty"},
+		"noise":    {bytes.Repeat([]byte("noise "), 1000), "nothing that this reads"},
+		"one byte": {[]byte("x"), "nothing that this reads"},
+		"VMDK":     {at(0, "KDMV"), "VMDK"},
+		"VHDX":     {at(0, "vhdxfile"), "VHDX"},
+		"xz":       {at(0, "\xfd7zXZ\x00"), "xz -d"},
+		"LUKS":     {at(0, "LUKS\xba\xbe"), "encrypted (LUKS)"},
+		"XFS":      {at(0, "XFSB"), "XFS"},
+		"btrfs":    {at(65600, "_BHRfS_M"), "btrfs"},
+		"ISO":      {at(32769, "CD001"), "ISO 9660"},
+		"MBR":      {at(510, "\x55\xaa"), "no GUID partition table"},
+		"no root":  {retyped(gpt.TypeESP, gpt.TypeBIOSBoot), "no root partition among 2"},
+		"XFS root": {func() []byte { b := bytes.Clone(disk); copy(b[1024*512:], at(0, "XFSB")[:4096]); return b }(), "partition 2: is an XFS"},
+		"LVM": {func() []byte {
+			b := retyped(gpt.TypeESP, "e6d6d379-f507-44c2-a23c-238f2a3df928")
+			clear(b[1024*512 : 1028*512])
+			copy(b[1025*512:], "LABELONE")
+			return b
+		}(), "no root partition among 2: partition 2 is an LVM physical volume"},
 		"two candidates": {retyped(gpt.TypeLinux, gpt.TypeLinux), "0 of the 2 partitions"},
 		"damaged table":  {func() []byte { b := bytes.Clone(disk); b[512+56]++; return b }(), "header's checksum"},
 		"truncated":      {disk[:len(disk)/2], "truncated"},

@@ -48,7 +48,7 @@ packages: {include: {init: [systemd-sysv]}}
 kernel: {package: linux-image-amd64}
 components:
   containerd: {version: 2.3.7, source: deb, packages: [containerd]}
-  runc: {version: 1.5.2, source: deb, packages: [runc]}
+  runc: {version: 1.5.2, source: gomod, module: github.com/opencontainers/runc, sum: "h1:eUUowc2WJCnFYzI87C1WqRcu356Dk/wsoi90y+2wEfE="}
   cni-plugins: {version: 1.9.1, source: deb, packages: [containernetworking-plugins]}
   kubernetes: {version: 1.37.2, source: deb, packages: [kubeadm]}
   etcd: {version: 3.7.0, source: deb, packages: [etcd-server], image: "etcd:3.7.0-0"}

@@ -95,6 +95,7 @@ type FS struct {
 	incompat       uint32
 	roCompat       uint32
 	label          string
+	uuid           string
 
 	dirs *lru.Cache[dirKey]
 }
@@ -131,6 +132,7 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 		roCompat:       le.Uint32(b[0x64:]),
 		firstMetaBG:    le.Uint32(b[0x104:]),
 		label:          string(bytes.TrimRight(b[0x78:0x88], "\x00")),
+		uuid:           fmt.Sprintf("%x-%x-%x-%x-%x", b[0x68:0x6c], b[0x6c:0x6e], b[0x6e:0x70], b[0x70:0x72], b[0x72:0x78]),
 	}
 	if f.roCompat&roCompatCsum != 0 {
 		// The kernel's crc32c starts from all ones and does not invert the end.
@@ -209,6 +211,9 @@ func (f *FS) checkGeometry(logBlock uint32) error {
 
 // Label returns the volume's name.
 func (f *FS) Label() string { return f.label }
+
+// UUID returns the volume's identifier, in lower case.
+func (f *FS) UUID() string { return f.uuid }
 
 // inodeTable returns the first block of a group's inode table.
 func (f *FS) inodeTable(group uint64) (uint64, error) {

@@ -27,7 +27,8 @@ func newRebuild() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rebuild IMAGE",
 		Short: "Build an image again and say whether the same bytes come out",
-		Long: `Build an image again from what the manifest beside it names, and compare.
+		Long: `Build an image again from what the manifest and the lock beside it name, and
+compare. Without a lock the packages are those that the archive has now.
 
 Exit code 0 means that the two are identical to the last byte. With 1 they are
 not, and all that differs is named: packages, components, container images, each
@@ -54,6 +55,8 @@ file, and the ranges of bytes outside files. The rebuilt image stays in DIR.`,
 		},
 	}
 	cmd.Flags().StringVar(&profile, "profile", "", "the profile that the image was built from (default the built-in one that the manifest names)")
+	cmd.Flags().StringVar(&opts.LockFile, "lock", "", "what the image was made from (default the lock beside the image, if there is one)")
+	cmd.Flags().BoolVar(&opts.Offline, "offline", false, "build from the lock and the store alone, without any network")
 	cmd.Flags().StringVarP(&output, "output", "o", "rebuilt", "directory for the rebuilt image and its manifest")
 	cmd.Flags().StringVar(&opts.CacheDir, "cache", "", "directory of the store (default $NODEIMAGE_CACHE or the user's cache directory)")
 	cmd.Flags().StringArrayVar(&opts.Mirrors, "mirror", nil, "HOST=URL to ask instead of an upstream host; may be given again (see also $NODEIMAGE_MIRRORS)")
@@ -81,6 +84,11 @@ func runRebuild(ctx context.Context, image, profile, output string, opts pipelin
 		return rebuild.Report{}, exitcode.BadInput(err)
 	} else if same {
 		return rebuild.Report{}, exitcode.BadInput(fmt.Errorf("the rebuilt image would replace %s: name another directory with --output", image))
+	}
+	if opts.LockFile == "" {
+		if opts.LockFile, err = rebuild.LockBeside(image); err != nil {
+			return rebuild.Report{}, err
+		}
 	}
 	opts.Profile, opts.OutputDir = profile, output
 	opts.Formats, opts.DiskSize = []string{original.Image.Format}, original.DiskSize()

@@ -17,6 +17,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/nodediff"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
 
 // Original is an image with the manifest beside it.
@@ -32,6 +33,21 @@ const maxManifest = 16 << 20
 // ManifestPath is where the builder leaves the manifest of an image.
 func ManifestPath(image string) string {
 	return strings.TrimSuffix(image, filepath.Ext(image)) + ".manifest.json"
+}
+
+// LockBeside is the lock that the builder left beside an image: what it was
+// made from, which the archive may not have on offer any more. It is empty
+// when there is none.
+func LockBeside(image string) (string, error) {
+	path := strings.TrimSuffix(image, filepath.Ext(image)) + lock.Suffix
+	_, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", exitcode.BadInput(fmt.Errorf("the lock of the image: %w", err))
+	}
+	return path, nil
 }
 
 // Read reads the manifest beside an image and makes sure that it is about

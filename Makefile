@@ -30,7 +30,7 @@ image: setup-build bin/nodeimage ## build build/$(PROFILE).qcow2, doing all the 
 	$(SUDO) bin/nodeimage build $(PROFILE) -o $(OUT)
 
 .PHONY: test
-test: setup-build setup-test check integration packer-test image validate faults-offline e2e faults-live ## every test, doing all the set-up
+test: setup-build setup-test setup-browser check integration packer-test image validate faults-offline e2e faults-live ## every test, doing all the set-up
 	@echo "all tests passed"
 
 .PHONY: check

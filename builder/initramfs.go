@@ -229,7 +229,7 @@ func (s *stepInstallBoot) hashTree(h hash.Hash, top string, skip map[string]bool
 			}
 		case !info.Mode().IsRegular():
 		case top == "/etc" || info.ModTime().After(s.base.Epoch):
-			if what, err = s.hashContent(inside); err != nil {
+			if what, err = s.root.SHA256(inside); err != nil {
 				return err
 			}
 		default:
@@ -238,14 +238,4 @@ func (s *stepInstallBoot) hashTree(h hash.Hash, top string, skip map[string]bool
 		_, err = fmt.Fprintf(h, "%q %v %q\n", inside, info.Mode(), what)
 		return err
 	})
-}
-
-func (s *stepInstallBoot) hashContent(name string) (string, error) {
-	f, err := s.root.OpenRegular(name)
-	if err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	_, err = io.Copy(h, f)
-	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, f.Close())
 }

@@ -33,16 +33,21 @@ func (s *stepAssembleDisk) Run(ctx context.Context, state multistep.StateBag) mu
 func (s *stepAssembleDisk) Cleanup(multistep.StateBag) {}
 
 func (s *stepAssembleDisk) assemble(ctx context.Context) error {
-	size, err := treeSize(s.rootTree())
+	work, err := s.beginDisk()
 	if err != nil {
 		return err
 	}
-	s.rootSize = size
-	work := filepath.Join(s.scratch, "disk")
-	if err := os.Mkdir(work, 0o755); err != nil {
-		return err
-	}
 	return disk.Assemble(ctx, s.host, s.root, s.config.firmware, s.config.profile.OS.Distribution, s.layout, s.rawDisk(), work)
+}
+
+// beginDisk measures the root file system and makes an empty directory to make a
+// disk of it in.
+func (b *build) beginDisk() (work string, err error) {
+	if b.rootSize, err = treeSize(b.rootTree()); err != nil {
+		return "", err
+	}
+	work = filepath.Join(b.scratch, "disk")
+	return work, os.Mkdir(work, 0o755)
 }
 
 // treeSize is the sum of all regular files below root in bytes, each hard-linked

@@ -3,8 +3,6 @@ package builder
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 )
@@ -25,12 +23,8 @@ func (s *stepReworkDisk) Run(ctx context.Context, state multistep.StateBag) mult
 func (s *stepReworkDisk) Cleanup(multistep.StateBag) {}
 
 func (s *stepReworkDisk) assemble(ctx context.Context) error {
-	var err error
-	if s.rootSize, err = treeSize(s.rootTree()); err != nil {
-		return err
-	}
-	work := filepath.Join(s.scratch, "disk")
-	if err := os.Mkdir(work, 0o755); err != nil {
+	work, err := s.beginDisk()
+	if err != nil {
 		return err
 	}
 	return s.rework.Assemble(ctx, s.host, s.rootTree(), s.rawDisk(), work)

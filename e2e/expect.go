@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
@@ -31,7 +30,7 @@ const kubernetesComponent = "kubernetes"
 // manifest beside the image. Only a manifest can claim a digest.
 func expect(image string, profile *profiles.Profile) (expectation, error) {
 	var e expectation
-	path := manifestPath(image)
+	path := manifest.PathOf(image)
 	data, err := os.ReadFile(path)
 	switch {
 	case image == "": // a host has no manifest
@@ -66,9 +65,4 @@ func expect(image string, profile *profiles.Profile) (expectation, error) {
 		}
 	}
 	return e, nil
-}
-
-// manifestPath is where the builder puts an image's manifest.
-func manifestPath(image string) string {
-	return strings.TrimSuffix(image, filepath.Ext(image)) + ".manifest.json"
 }

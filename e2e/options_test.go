@@ -13,6 +13,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
 
@@ -52,7 +53,7 @@ func TestExpect(t *testing.T) {
 	image := imageFile(t)
 	write := func(text string) {
 		t.Helper()
-		if err := os.WriteFile(manifestPath(image), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(manifest.PathOf(image), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,7 +64,7 @@ func TestExpect(t *testing.T) {
 		"images":[{"file":"debian-13.raw","sha256":"other"},{"file":"debian-13.qcow2","sha256":"abc"}],
 		"components":[{"name":"containerd","version":"2.3.7"},{"name":"kubernetes","version":"1.37.2"}]}`)
 	got, err := expect(image, nil)
-	want := expectation{Profile: "debian-13", Digest: "def", Kubernetes: "1.37.2", SHA256: "abc", Source: manifestPath(image)}
+	want := expectation{Profile: "debian-13", Digest: "def", Kubernetes: "1.37.2", SHA256: "abc", Source: manifest.PathOf(image)}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}

@@ -133,6 +133,19 @@ func (p *Profile) PackagePins() map[string]string {
 	return pins
 }
 
+// Pinned returns names of packages as apt takes them: name=version where a
+// component pins the version.
+func (p *Profile) Pinned(names []string) []string {
+	pins := p.PackagePins()
+	pinned := slices.Clone(names)
+	for i, name := range pinned {
+		if version := pins[name]; version != "" {
+			pinned[i] = name + "=" + version
+		}
+	}
+	return pinned
+}
+
 // PackageSums returns the sha256 that a package of a deb component must have, by
 // the package's name, where the profile pins one.
 func (p *Profile) PackageSums() map[string]string {

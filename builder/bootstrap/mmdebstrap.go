@@ -78,14 +78,8 @@ func Argv(p *profiles.Profile, sources, out, scratch string) []string {
 	if slices.Contains(list, "usr-is-merged") {
 		argv = append(argv, "--hook-dir="+mergedUsr)
 	}
-	pins := p.PackagePins()
-	for i, name := range list {
-		if version := pins[name]; version != "" {
-			list[i] = name + "=" + version
-		}
-	}
 	if len(list) > 0 {
-		argv = append(argv, "--include="+strings.Join(list, ","))
+		argv = append(argv, "--include="+strings.Join(p.Pinned(list), ","))
 	}
 	return append(argv,
 		"--skip=essential/unlink", // keepHook wants these too

@@ -3,8 +3,6 @@ package bootstrap
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +22,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
+	"github.com/nodeimage/packer-plugin-nodeimage/validate/systemd"
 	"github.com/nodeimage/packer-plugin-nodeimage/validate/target"
 )
 
@@ -214,9 +213,8 @@ func suitable(root *rooted.Dir, packages []manifest.Package, p *profiles.Profile
 		return err
 	}
 	says := map[string]string{}
-	for line := range strings.Lines(string(release)) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		says[key] = strings.Trim(value, `"'`)
+	for _, v := range systemd.ParseEnvironment("/etc/os-release", release) {
+		says[v.Name] = v.Value
 	}
 	if got, want := says["ID"]+" "+says["VERSION_ID"], p.OS.Distribution+" "+p.OS.Version; got != want {
 		errs = append(errs, fmt.Errorf("it is %s, expected %s", got, want))
@@ -276,16 +274,11 @@ func kernelsIn(root *rooted.Dir) ([]lock.Kernel, error) {
 		if !ok || !e.Type().IsRegular() {
 			continue
 		}
-		f, err := root.OpenRegular(bootDir + "/" + e.Name())
+		sum, err := root.SHA256(bootDir + "/" + e.Name())
 		if err != nil {
 			return nil, err
 		}
-		h := sha256.New()
-		_, err = io.Copy(h, f)
-		if err := errors.Join(err, f.Close()); err != nil {
-			return nil, err
-		}
-		kernels = append(kernels, lock.Kernel{Release: release, SHA256: hex.EncodeToString(h.Sum(nil))})
+		kernels = append(kernels, lock.Kernel{Release: release, SHA256: sum})
 	}
 	slices.SortFunc(kernels, func(a, b lock.Kernel) int { return strings.Compare(a.Release, b.Release) })
 	return kernels, nil

@@ -100,17 +100,12 @@ func (m Maker) wantedOnImage(p *profiles.Profile, before []manifest.Package) []s
 		}
 		return names
 	}
-	pins := p.PackagePins()
 	for _, name := range p.PackageList() {
-		if slices.ContainsFunc(before, func(b manifest.Package) bool { return b.Name == name }) {
-			continue
+		if !slices.ContainsFunc(before, func(b manifest.Package) bool { return b.Name == name }) {
+			names = append(names, name)
 		}
-		if version := pins[name]; version != "" {
-			name += "=" + version
-		}
-		names = append(names, name)
 	}
-	return names
+	return p.Pinned(names)
 }
 
 // prepareApt writes the sources, and what they are verified with, into the image.

@@ -1,8 +1,6 @@
 package bootstrap
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -10,31 +8,10 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/rooted"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/rooted/rootedtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 )
-
-// rootWith is a root with these files.
-func rootWith(t *testing.T, files map[string]string) *rooted.Dir {
-	t.Helper()
-	dir := t.TempDir()
-	for name, content := range files {
-		file := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	root, err := rooted.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { root.Close() })
-	return root
-}
 
 func TestSuitable(t *testing.T) {
 	t.Parallel()
@@ -51,7 +28,7 @@ func TestSuitable(t *testing.T) {
 			"it is ubuntu 22.04, expected ubuntu 24.04", "its architecture is arm64, expected amd64",
 			"it has no package linux-image-virtual, and its kernel is kept: expected kernel.package to be one that it has (linux-image-azure)"}},
 	} {
-		err := suitable(rootWith(t, map[string]string{"etc/os-release": tt.release}), tt.packages, p)
+		err := suitable(rootedtest.Dir(t, map[string]string{"etc/os-release": tt.release}), tt.packages, p)
 		if (err == nil) != (tt.want == nil) {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -108,7 +85,7 @@ func TestBootChanges(t *testing.T) {
 
 func TestKernelsChanged(t *testing.T) {
 	t.Parallel()
-	root := rootWith(t, map[string]string{"boot/vmlinuz-1": "one", "boot/vmlinuz-2": "two", "boot/config-1": "x"})
+	root := rootedtest.Dir(t, map[string]string{"boot/vmlinuz-1": "one", "boot/vmlinuz-2": "two", "boot/config-1": "x"})
 	kernels, err := kernelsIn(root)
 	if err != nil || len(kernels) != 2 || kernels[0].Release != "1" {
 		t.Fatalf("%+v, %v", kernels, err)
@@ -145,7 +122,7 @@ func TestWantedOnImage(t *testing.T) {
 		t.Errorf("locked (-want +got):\n%s", diff)
 	}
 	status := "Package: containerd.io\nStatus: install ok installed\nVersion: 1.7.1-1\nArchitecture: amd64\n"
-	err := pinned(rootWith(t, map[string]string{dpkgStatus: status}), p)
+	err := pinned(rootedtest.Dir(t, map[string]string{dpkgStatus: status}), p)
 	if exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), "the cloud image has containerd.io 1.7.1-1, expected 2.3.4-1, which a component of the profile pins") {
 		t.Errorf("another version of a component: %v", err)
 	}

@@ -86,11 +86,16 @@ func copySparse(disk *os.File, offset int64, src string) error {
 		return err
 	}
 	defer f.Close()
+	return copyBlocks(disk, f, offset)
+}
+
+// copyBlocks writes what r reads at offset, but for blocks of zeros.
+func copyBlocks(out io.WriterAt, r io.Reader, offset int64) error {
 	var zero, buf [64 << 10]byte
 	for {
-		n, err := io.ReadFull(f, buf[:])
+		n, err := io.ReadFull(r, buf[:])
 		if n > 0 && !bytes.Equal(buf[:n], zero[:n]) {
-			if _, err := disk.WriteAt(buf[:n], offset); err != nil {
+			if _, err := out.WriteAt(buf[:n], offset); err != nil {
 				return err
 			}
 		}

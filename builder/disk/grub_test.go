@@ -10,38 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/rooted"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/rooted/rootedtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run/runtest"
 )
-
-// tree makes a root directory with files; a content that starts with "-> " is
-// a link.
-func tree(t *testing.T, files map[string]string) *rooted.Dir {
-	t.Helper()
-	dir := t.TempDir()
-	for name, content := range files {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		if target, ok := strings.CutPrefix(content, "-> "); ok {
-			err = os.Symlink(target, path)
-		} else {
-			err = os.WriteFile(path, []byte(content), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	root, err := rooted.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { root.Close() })
-	return root
-}
 
 func TestGrubConfig(t *testing.T) {
 	t.Parallel()
@@ -87,7 +59,7 @@ func TestKernelLinks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			kernel, initrd, err := kernelLinks(tree(t, tc.files))
+			kernel, initrd, err := kernelLinks(rootedtest.Dir(t, tc.files))
 			if tc.want != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.want) {
 					t.Fatalf("got %v, want an error about %q", err, tc.want)
@@ -103,7 +75,7 @@ func TestKernelLinks(t *testing.T) {
 
 func TestWriteBootFiles(t *testing.T) {
 	t.Parallel()
-	root := tree(t, map[string]string{
+	root := rootedtest.Dir(t, map[string]string{
 		"vmlinuz": "k", "initrd.img": "i", "usr/sbin/update-grub": "#!",
 		"usr/lib/grub/i386-pc/boot.img": "boot", "usr/lib/grub/i386-pc/ext2.mod": "m",
 		"usr/lib/grub/i386-pc/moddep.lst": "l", "usr/lib/grub/i386-pc/lzma_decompress.img": "x",
@@ -150,7 +122,7 @@ func TestWriteBootFilesNamesWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	fw, _ := FirmwareOf("amd64")
 	l := amd64Layout(t, 8<<30)
-	root := tree(t, map[string]string{"vmlinuz": "k", "initrd.img": "i"})
+	root := rootedtest.Dir(t, map[string]string{"vmlinuz": "k", "initrd.img": "i"})
 	if err := WriteBootFiles(t.Context(), root, runtest.New(t), fw, l, "t", nil); err == nil || !strings.Contains(err.Error(), "grub-pc-bin") {
 		t.Errorf("got %v, want the package grub-pc-bin named", err)
 	}
@@ -163,7 +135,7 @@ func TestWriteBootFilesNamesWhatIsMissing(t *testing.T) {
 
 func TestFSTab(t *testing.T) {
 	t.Parallel()
-	root := tree(t, nil)
+	root := rootedtest.Dir(t, nil)
 	l := amd64Layout(t, 8<<30)
 	l.RootUUID, l.ESPVolume = "the-root", 0x12345678
 	if err := WriteFSTab(root, l); err != nil {
@@ -181,7 +153,7 @@ func TestFSTab(t *testing.T) {
 func TestESPNamesEveryMissingPackage(t *testing.T) {
 	t.Parallel()
 	fw, _ := FirmwareOf("amd64")
-	_, err := makeESP(t.Context(), runtest.New(t), tree(t, nil), fw, "debian", amd64Layout(t, 8<<30), t.TempDir())
+	_, err := makeESP(t.Context(), runtest.New(t), rootedtest.Dir(t, nil), fw, "debian", amd64Layout(t, 8<<30), t.TempDir())
 	for _, want := range []string{"shim-signed", "grub-efi-amd64-signed"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s named", err, want)
@@ -194,7 +166,7 @@ func TestESPTree(t *testing.T) {
 	fw, _ := FirmwareOf("amd64")
 	l := amd64Layout(t, 8<<30)
 	scratch := t.TempDir()
-	root := tree(t, map[string]string{
+	root := rootedtest.Dir(t, map[string]string{
 		// Ubuntu's alternatives link.
 		"usr/lib/shim/shimx64.efi.signed":                        "-> /etc/alternatives/shimx64.efi.signed",
 		"etc/alternatives/shimx64.efi.signed":                    "-> /usr/lib/shim/shimx64.efi.signed.latest",

@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -156,26 +155,6 @@ func (r Rework) copyKept(out io.WriterAt) error {
 		at = max(at, p.end())
 	}
 	return nil
-}
-
-// copyBlocks writes what r reads at offset, but for blocks of zeros.
-func copyBlocks(out io.WriterAt, r io.Reader, offset int64) error {
-	var zero, buf [64 << 10]byte
-	for {
-		n, err := io.ReadFull(r, buf[:])
-		if n > 0 && !bytes.Equal(buf[:n], zero[:n]) {
-			if _, err := out.WriteAt(buf[:n], offset); err != nil {
-				return err
-			}
-		}
-		offset += int64(n)
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // partition writes the table again, for the disk's new size: with the same

@@ -46,11 +46,6 @@ type Result struct {
 	Notes  []string `json:"notes,omitempty"` // what was left out, and why
 }
 
-// ManifestPath is where a build puts the manifest of an image.
-func ManifestPath(image string) string {
-	return strings.TrimSuffix(image, filepath.Ext(image)) + ".manifest.json"
-}
-
 // Run makes the statements about an image and signs them: a test result for
 // each report, provenance if there is a manifest, and an SBOM. A report or a
 // manifest about another image is refused, with every other problem, and then
@@ -160,7 +155,7 @@ const MaxSkew = 15 * time.Minute
 func (in *inputs) readManifest(o Options, digest string) error {
 	path := o.Manifest
 	if path == "" {
-		path = ManifestPath(o.Image)
+		path = manifest.PathOf(o.Image)
 	}
 	data, err := readFile(path, maxReport)
 	if errors.Is(err, os.ErrNotExist) && o.Manifest == "" {

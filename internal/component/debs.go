@@ -129,14 +129,7 @@ func (d *debs) install(how string) []string {
 // pinned are apt's names of the packages: with the version that the profile pins,
 // which is the one that is installed into the root file system.
 func (d *debs) pinned() []string {
-	pins := d.maker.profile.PackagePins()
-	names := slices.Clone(d.component.Packages)
-	for i, name := range names {
-		if version := pins[name]; version != "" {
-			names[i] = name + "=" + version
-		}
-	}
-	return names
+	return d.maker.profile.Pinned(d.component.Packages)
 }
 
 // checkSum compares the first package with the sum that the profile pins.

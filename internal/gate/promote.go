@@ -16,6 +16,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/attest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/imagefile"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 )
 
 // VerdictFile is the name of the verdict beside a promoted image.
@@ -213,7 +214,7 @@ func fill(ctx context.Context, work, name string, img *imagefile.Image, text []b
 		return fmt.Errorf("the copy has sha256:%s and the judged image sha256:%s: the image was changed meanwhile, or the copy is damaged", got, img.SHA256)
 	}
 	if text != nil {
-		if err := createFile(attest.ManifestPath(path), text); err != nil {
+		if err := createFile(manifest.PathOf(path), text); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,7 @@ const MaxManifest = 16 << 20
 // Manifest reads the manifest beside the image, nil if there is none. One that
 // describes another image is refused.
 func (i *Image) Manifest() (text []byte, m manifest.Manifest, err error) {
-	path := attest.ManifestPath(i.Path)
+	path := manifest.PathOf(i.Path)
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, m, nil

@@ -6,6 +6,16 @@
 // Packer and one built in-process carry the same manifest.
 package manifest
 
+import (
+	"path/filepath"
+	"strings"
+)
+
+// PathOf is where the builder puts the manifest of an image: beside it.
+func PathOf(image string) string {
+	return strings.TrimSuffix(image, filepath.Ext(image)) + ".manifest.json"
+}
+
 // FragmentDir is where provisioners leave one JSON fragment each, named after
 // the provisioner: host.json, runtime.json, kubernetes.json.
 const FragmentDir = "/usr/lib/nodeimage/manifest.d"

@@ -30,11 +30,6 @@ type Original struct {
 // maxManifest bounds what is read of a manifest, in bytes; one has 100 kB.
 const maxManifest = 16 << 20
 
-// ManifestPath is where the builder leaves the manifest of an image.
-func ManifestPath(image string) string {
-	return strings.TrimSuffix(image, filepath.Ext(image)) + ".manifest.json"
-}
-
 // LockBeside is the lock that the builder left beside an image: what it was
 // made from, which the archive may not have on offer any more. It is empty
 // when there is none.
@@ -54,14 +49,14 @@ func LockBeside(image string) (string, error) {
 // these bytes. Errors are bad input.
 func Read(ctx context.Context, image string) (Original, error) {
 	o := Original{Path: image}
-	m, err := readManifest(ManifestPath(image))
+	m, err := readManifest(manifest.PathOf(image))
 	if err != nil {
 		return o, err
 	}
 	o.Manifest = m
 	at := slices.IndexFunc(m.Images, func(i manifest.DiskImage) bool { return i.File == filepath.Base(image) })
 	if at < 0 {
-		return o, exitcode.BadInput(fmt.Errorf("%s has no image %s: expected the manifest that was written with it", ManifestPath(image), filepath.Base(image)))
+		return o, exitcode.BadInput(fmt.Errorf("%s has no image %s: expected the manifest that was written with it", manifest.PathOf(image), filepath.Base(image)))
 	}
 	o.Image = m.Images[at]
 	sum, _, err := disk.Digest(ctx, image)
@@ -129,7 +124,7 @@ type Report struct {
 // Compare compares the original with the image that was built again. When they
 // differ it looks into both.
 func Compare(ctx context.Context, o Original, again string) (Report, error) {
-	m, err := readManifest(ManifestPath(again))
+	m, err := readManifest(manifest.PathOf(again))
 	if err != nil {
 		return Report{}, err
 	}

@@ -39,7 +39,7 @@ func image(t *testing.T, content string, edit func(*manifest.Manifest)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, data := range map[string][]byte{path: []byte(content), ManifestPath(path): text} {
+	for name, data := range map[string][]byte{path: []byte(content), manifest.PathOf(path): text} {
 		if err := os.WriteFile(name, data, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -147,11 +147,11 @@ func TestWhatIsNotAnImageWithItsManifestIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	alone := image(t, "x", nil)
-	if err := os.Remove(ManifestPath(alone)); err != nil {
+	if err := os.Remove(manifest.PathOf(alone)); err != nil {
 		t.Fatal(err)
 	}
 	broken := image(t, "x", nil)
-	if err := os.WriteFile(ManifestPath(broken), []byte("{"), 0o644); err != nil {
+	if err := os.WriteFile(manifest.PathOf(broken), []byte("{"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	gone := image(t, "x", nil)

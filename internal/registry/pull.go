@@ -17,10 +17,10 @@ import (
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/registry/remote/auth"
 
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/attest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/imagefile"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 )
 
 // fileName is what a file may be called. A registry's word becomes a name on
@@ -37,7 +37,7 @@ const (
 	partsDir        = ".nodeimage-parts"
 )
 
-func manifestName(image string) string { return filepath.Base(attest.ManifestPath(image)) }
+func manifestName(image string) string { return filepath.Base(manifest.PathOf(image)) }
 
 // Pulled is what is on this machine now.
 type Pulled struct {

@@ -4,6 +4,8 @@
 package rooted
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -96,6 +98,17 @@ func (d *Dir) OpenRegular(name string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// SHA256 is the digest of a regular file's content, in hexadecimal.
+func (d *Dir) SHA256(name string) (string, error) {
+	f, err := d.OpenRegular(name)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, f.Close())
 }
 
 // WriteFile makes the regular file name hold data, with exactly perm. Parents

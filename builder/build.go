@@ -11,6 +11,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/chroot"
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/disk"
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/rooted"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
@@ -25,19 +26,22 @@ type build struct {
 	ui     packersdk.Ui
 	host   run.Runner
 
-	store    *store.Store         // stepCheckHost
-	base     bootstrap.Base       // stepBootstrap
-	scratch  string               // stepUnpack
-	root     *rooted.Dir          // stepUnpack
-	comm     *chroot.Communicator // stepOpenChroot
-	fragment manifest.Fragment    // stepCollectManifest
-	packages []manifest.Package   // stepCollectManifest
-	inputs   string               // stepCollectManifest
-	layout   disk.Layout          // stepInstallBoot, stepOpenImage
-	rework   disk.Rework          // stepOpenImage
-	rootSize int64                // stepAssembleDisk, stepReworkDisk
-	images   []output             // stepConvert
-	artifact *Artifact            // stepPublish
+	store   *store.Store         // stepCheckHost
+	base    bootstrap.Base       // stepBootstrap
+	scratch string               // stepUnpack
+	memory  *memory.Dir          // stepUnpack; nil when scratch is on a disk
+	root    *rooted.Dir          // stepUnpack
+	comm    *chroot.Communicator // stepOpenChroot
+	// initramfs is begun by stepBeginInitramfs, unless that is pointless.
+	initramfs *begunInitramfs
+	fragment  manifest.Fragment  // stepCollectManifest
+	packages  []manifest.Package // stepCollectManifest
+	inputs    string             // stepCollectManifest
+	layout    disk.Layout        // stepInstallBoot, stepOpenImage
+	rework    disk.Rework        // stepOpenImage
+	rootSize  int64              // stepAssembleDisk, stepReworkDisk
+	images    []output           // stepConvert
+	artifact  *Artifact          // stepPublish
 }
 
 // output is a finished disk image that has not been published yet.
@@ -57,6 +61,7 @@ func (b *build) steps() []multistep.Step {
 		&stepBootstrap{build: b},
 		&stepUnpack{build: b},
 		&stepOpenChroot{build: b},
+		&stepBeginInitramfs{build: b},
 		&stepProvision{build: b},
 		&stepCollectManifest{build: b},
 		&stepInstallBoot{build: b},
@@ -89,8 +94,11 @@ func (b *build) stepsOnImage() []multistep.Step {
 	}
 }
 
+// treeName is the root file system's directory in scratch.
+const treeName = "root"
+
 // rootTree is where the root file system lies while it is worked on.
-func (b *build) rootTree() string { return filepath.Join(b.scratch, "root") }
+func (b *build) rootTree() string { return filepath.Join(b.scratch, treeName) }
 
 // rawDisk is the assembled disk.
 func (b *build) rawDisk() string { return filepath.Join(b.scratch, b.config.profile.Name+".raw") }

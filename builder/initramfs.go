@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/rooted"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
@@ -40,13 +41,14 @@ func (s *stepInstallBoot) initramfsFor(ctx context.Context, kernel string) error
 		}
 		return nil
 	}
-	key, err := s.initramfsKey(kernel)
+	key, err := s.initramfsKey(kernel, s.fragment.Components)
 	if err != nil {
 		return err
 	}
 	if key == "" {
 		return makeIt(ctx)
 	}
+	begun := s.initramfs.takes(kernel, key)
 	made := false
 	dir, err := s.store.Do(ctx, key, func(ctx context.Context, dir string) error {
 		made = true
@@ -58,7 +60,11 @@ func (s *stepInstallBoot) initramfsFor(ctx context.Context, kernel string) error
 	if err != nil || made {
 		return err
 	}
-	s.ui.Say("  Nothing that the initramfs of " + kernel + " is made of has changed: taking it from the cache")
+	if begun {
+		s.ui.Say("  The initramfs of " + kernel + " is in the cache, or was made while the provisioners worked")
+	} else {
+		s.ui.Say("  Nothing that the initramfs of " + kernel + " is made of has changed: taking it from the cache")
+	}
 	return s.placeInitramfs(kernel, dir)
 }
 
@@ -126,9 +132,17 @@ var plainHooks = []string{
 // what a node does long after its initramfs: no initramfs is made from them.
 var unrelated = []string{
 	"/etc/apparmor.d", "/etc/apt", "/etc/cloud", "/etc/cni", "/etc/containerd", "/etc/crictl.yaml",
-	"/etc/default/kubelet", "/etc/kubernetes", "/etc/ssh", "/etc/sysctl.d", "/etc/systemd/system",
+	"/etc/default/kubelet", "/etc/hostname", "/etc/hosts", "/etc/kubernetes", "/etc/locale.conf",
+	"/etc/localtime", "/etc/machine-id", "/etc/modules-load.d", "/etc/needrestart", "/etc/repart.d",
+	"/etc/ssh", "/etc/sysctl.d", "/etc/systemd/journald.conf.d", "/etc/systemd/networkd.conf.d",
+	"/etc/systemd/resolved.conf.d", "/etc/systemd/system", "/etc/systemd/timesyncd.conf.d", "/etc/timezone",
 	"/usr/lib/nodeimage", "/usr/lib/systemd/system", "/usr/share/doc", "/usr/share/man",
+	// Of accounts and subordinate IDs, what was there before the last change.
+	"/etc/.pwd.lock", "/etc/group-", "/etc/gshadow-", "/etc/passwd-", "/etc/shadow-", "/etc/subgid-", "/etc/subuid-",
 }
+
+// networkDir has links, which udev's hook copies, and networks, which it does not.
+const networkDir = "/etc/systemd/network/"
 
 const fstabPath = "/etc/fstab"
 
@@ -137,8 +151,8 @@ var fstabUUID = regexp.MustCompile(`UUID=[0-9A-Fa-f-]+`)
 // initramfsKey is over the base system, everything in /etc and /usr but the
 // components, and the kernel. It is empty when something that this does not
 // know has a say: an initramfs made by dracut, or a hook that runs after it.
-func (s *stepInstallBoot) initramfsKey(kernel string) (string, error) {
-	hooks, known, err := s.initramfsHooks()
+func (b *build) initramfsKey(kernel string, components []manifest.Component) (string, error) {
+	hooks, known, err := b.initramfsHooks()
 	if err != nil || !known {
 		return "", err
 	}
@@ -146,32 +160,37 @@ func (s *stepInstallBoot) initramfsKey(kernel string) (string, error) {
 	for _, name := range append([]string{fstabPath}, unrelated...) {
 		skip[name] = true
 	}
-	for _, c := range s.fragment.Components {
+	for _, c := range components {
 		for _, f := range c.Files {
 			skip[f.Path] = true
 		}
 	}
-	fstab, err := s.root.ReadFile(fstabPath)
+	fstab, err := b.root.ReadFile(fstabPath)
 	if err != nil {
 		return "", err
 	}
-	if !slices.ContainsFunc(hooks, func(name string) bool { return !slices.Contains(plainHooks, name) }) {
+	if fstabByContent(hooks) {
 		fstab = fstabUUID.ReplaceAll(fstab, []byte("UUID="))
 	}
 	h := sha256.New()
 	for _, top := range []string{"/etc", "/usr"} {
-		if err := s.hashTree(h, top, skip); err != nil {
+		if err := b.hashTree(h, top, skip); err != nil {
 			return "", fmt.Errorf("looking at what the initramfs is made of: %w", err)
 		}
 	}
-	return store.Key("initramfs-2", s.base.Key, s.base.Epoch.Unix(), kernel, string(fstab), hex.EncodeToString(h.Sum(nil)))
+	return store.Key("initramfs-3", b.base.Key, b.base.Epoch.Unix(), kernel, string(fstab), hex.EncodeToString(h.Sum(nil)))
+}
+
+// fstabByContent tells whether no hook copies an identifier out of /etc/fstab.
+func fstabByContent(hooks []string) bool {
+	return !slices.ContainsFunc(hooks, func(name string) bool { return !slices.Contains(plainHooks, name) })
 }
 
 // initramfsHooks returns the names of all hooks, and whether it is
 // initramfs-tools alone that makes the initramfs.
-func (s *stepInstallBoot) initramfsHooks() (names []string, known bool, err error) {
+func (b *build) initramfsHooks() (names []string, known bool, err error) {
 	list := func(dir string) ([]string, error) {
-		entries, err := s.root.ReadDir(dir)
+		entries, err := b.root.ReadDir(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
@@ -181,10 +200,10 @@ func (s *stepInstallBoot) initramfsHooks() (names []string, known bool, err erro
 		}
 		return found, err
 	}
-	if _, err := s.root.Stat("/usr/sbin/mkinitramfs"); err != nil {
+	if _, err := b.root.Stat("/usr/sbin/mkinitramfs"); err != nil {
 		return nil, false, ignoreMissing(err)
 	}
-	if _, err := s.root.Stat("/usr/bin/dracut"); err == nil {
+	if _, err := b.root.Stat("/usr/bin/dracut"); err == nil {
 		return nil, false, nil
 	}
 	after, err := list("/etc/initramfs/post-update.d")
@@ -204,14 +223,14 @@ func (s *stepInstallBoot) initramfsHooks() (names []string, known bool, err erro
 // hashTree writes a line for each file below top to h. What a package brought is
 // known by its size and time; what is younger than every package, or is
 // configuration, by its content.
-func (s *stepInstallBoot) hashTree(h hash.Hash, top string, skip map[string]bool) error {
-	tree := s.rootTree()
+func (b *build) hashTree(h hash.Hash, top string, skip map[string]bool) error {
+	tree := b.rootTree()
 	return filepath.WalkDir(filepath.Join(tree, top), func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		inside := "/" + strings.TrimPrefix(strings.TrimPrefix(name, tree), "/")
-		if skip[inside] {
+		if skip[inside] || strings.HasPrefix(inside, networkDir) && !strings.Contains(inside, ".link") {
 			if e.IsDir() {
 				return fs.SkipDir
 			}
@@ -228,8 +247,8 @@ func (s *stepInstallBoot) hashTree(h hash.Hash, top string, skip map[string]bool
 				return err
 			}
 		case !info.Mode().IsRegular():
-		case top == "/etc" || info.ModTime().After(s.base.Epoch):
-			if what, err = s.root.SHA256(inside); err != nil {
+		case top == "/etc" || info.ModTime().After(b.base.Epoch):
+			if what, err = b.root.SHA256(inside); err != nil {
 				return err
 			}
 		default:

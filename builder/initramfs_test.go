@@ -19,7 +19,9 @@ func plainSystem() map[string]string {
 		"usr/share/initramfs-tools/hooks/kmod":     "#!/bin/sh",
 		"usr/lib/modules/6.12/kernel/fs/ext4.ko":   "module",
 		"usr/bin/kubelet":                          "component",
+		"usr/bin/true":                             "program",
 		"etc/initramfs-tools/initramfs.conf":       "MODULES=most",
+		"etc/systemd/network/99-default.link":      "[Link]",
 		"etc/fstab":                                "UUID=11111111-2222-3333-4444-555555555555 / ext4 defaults 0 1\n",
 		"etc/sysctl.d/99-kubernetes.conf":          "net.ipv4.ip_forward = 1",
 		"etc/modprobe.d/blacklist.conf":            "blacklist floppy",
@@ -57,7 +59,7 @@ func installBootIn(t *testing.T, files map[string]string) *stepInstallBoot {
 
 func keyOf(t *testing.T, s *stepInstallBoot) string {
 	t.Helper()
-	key, err := s.initramfsKey("6.12")
+	key, err := s.initramfsKey("6.12", s.fragment.Components)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,6 +88,9 @@ func TestInitramfsKey(t *testing.T) {
 		"module of another size":      {files: map[string]string{"usr/lib/modules/6.12/kernel/fs/ext4.ko": "larger module"}},
 		"module edited in the build":  {files: map[string]string{"usr/lib/modules/6.12/kernel/fs/ext4.ko": "eludom"}, touch: "usr/lib/modules/6.12/kernel/fs/ext4.ko"},
 		"hook that may copy fstab":    {files: map[string]string{"etc/initramfs-tools/hooks/mine": "#!/bin/sh"}},
+		"network":                     {files: map[string]string{"etc/systemd/network/90-dhcp.network": "[Match]"}, same: true},
+		"link of a network":           {files: map[string]string{"etc/systemd/network/70-lan.link": "[Match]"}},
+		"host name":                   {files: map[string]string{"etc/hostname": "localhost"}, same: true},
 		"udev rule of the build host": {files: map[string]string{"etc/udev/rules.d/70-net.rules": "rule"}},
 	} {
 		files := plainSystem()
@@ -108,7 +113,7 @@ func TestInitramfsKey(t *testing.T) {
 	if keyOf(t, other) == first {
 		t.Error("another base system has the same key")
 	}
-	if key, err := installBootIn(t, plainSystem()).initramfsKey("6.13"); err != nil || key == first {
+	if key, err := installBootIn(t, plainSystem()).initramfsKey("6.13", nil); err != nil || key == first {
 		t.Errorf("another kernel has the same key (%v)", err)
 	}
 }

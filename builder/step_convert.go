@@ -10,10 +10,9 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 )
 
-// stepConvert writes the image in the formats that are asked for and takes
-// their digests.
+// stepConvert writes the image in the formats that are asked for.
 //
-// Sets build.images.
+// Sets build.images, but for their digests.
 type stepConvert struct{ *build }
 
 func (s *stepConvert) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
@@ -37,12 +36,8 @@ func (s *stepConvert) convert(ctx context.Context, format string) error {
 	if err != nil {
 		return err
 	}
-	sum, size, err := disk.Digest(ctx, path)
-	if err != nil {
-		return err
-	}
 	s.images = append(s.images, output{path, manifest.DiskImage{
-		File: filepath.Base(s.config.imagePath(format)), Format: format, SHA256: sum, Size: size, VirtualSize: s.layout.Size,
+		File: filepath.Base(s.config.imagePath(format)), Format: format, VirtualSize: s.layout.Size,
 	}})
 	return nil
 }

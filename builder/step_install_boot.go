@@ -50,16 +50,11 @@ func (s *stepInstallBoot) install(ctx context.Context) error {
 // makeInitramfs makes one initramfs a kernel: bootstrapping made none, and no
 // provisioner needs one.
 func (s *stepInstallBoot) makeInitramfs(ctx context.Context) error {
-	entries, err := s.root.ReadDir("/boot")
+	kernels, err := s.kernels()
 	if err != nil {
 		return err
 	}
-	made := 0
-	for _, e := range entries {
-		kernel, ok := strings.CutPrefix(e.Name(), "vmlinuz-")
-		if !ok {
-			continue
-		}
+	for _, kernel := range kernels {
 		// Made anew even if a provisioner has made one: the last settings count.
 		if err := s.root.Remove(path.Join("/boot", "initrd.img-"+kernel)); err != nil {
 			return err
@@ -67,9 +62,8 @@ func (s *stepInstallBoot) makeInitramfs(ctx context.Context) error {
 		if err := s.initramfsFor(ctx, kernel); err != nil {
 			return err
 		}
-		made++
 	}
-	if made == 0 {
+	if len(kernels) == 0 {
 		return errors.New("the image has no kernel in /boot: name one in kernel.package of the profile")
 	}
 	return s.linkInitramfs()

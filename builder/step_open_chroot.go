@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"path/filepath"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
@@ -15,7 +16,11 @@ import (
 type stepOpenChroot struct{ *build }
 
 func (s *stepOpenChroot) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
-	comm, err := chroot.New(s.rootTree(), chroot.WithEpoch(s.base.Epoch))
+	options := []chroot.Option{chroot.WithEpoch(s.base.Epoch)}
+	if s.memory != nil {
+		options = append(options, chroot.WithNamespace(s.memory.Namespace, filepath.Join(s.memory.Inside, treeName)))
+	}
+	comm, err := chroot.New(s.rootTree(), options...)
 	if err != nil {
 		return s.fail(state, "opening the chroot", err)
 	}

@@ -10,17 +10,20 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/disk"
 )
 
 // stepPublish puts the images and the manifest into the output directory, each
 // by a rename: whoever looks sees an old file or a new one, and never a part.
 //
-// Uses build.images. Sets build.artifact.
+// Uses build.images, and sets their digests. Sets build.artifact.
 type stepPublish struct{ *build }
 
-func (s *stepPublish) Run(_ context.Context, state multistep.StateBag) multistep.StepAction {
-	files, err := s.publish()
+func (s *stepPublish) Run(ctx context.Context, state multistep.StateBag) multistep.StepAction {
+	files, err := s.publish(ctx)
 	if err != nil {
 		return s.fail(state, "publishing the image", diskFull(err))
 	}
@@ -31,7 +34,20 @@ func (s *stepPublish) Run(_ context.Context, state multistep.StateBag) multistep
 
 func (s *stepPublish) Cleanup(multistep.StateBag) {}
 
-func (s *stepPublish) publish() ([]string, error) {
+func (s *stepPublish) publish(ctx context.Context) ([]string, error) {
+	var files []string
+	for i := range s.images {
+		image := &s.images[i]
+		to := filepath.Join(s.config.OutputDirectory, image.record.File)
+		if err := moveFile(image.path, to, func() (err error) {
+			image.record.SHA256, image.record.Size, err = disk.Digest(ctx, image.path)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+		files = append(files, to)
+	}
+	// The manifest comes last: it is the sign that all it lists is there.
 	text, err := json.MarshalIndent(s.newManifest(), "", "  ")
 	if err != nil {
 		return nil, err
@@ -40,41 +56,43 @@ func (s *stepPublish) publish() ([]string, error) {
 	if err := os.WriteFile(manifest, append(text, '\n'), 0o644); err != nil {
 		return nil, err
 	}
-	// The manifest comes last: it is the sign that all it lists is there.
-	var files []string
-	for _, image := range s.images {
-		to := filepath.Join(s.config.OutputDirectory, image.record.File)
-		if err := moveFile(image.path, to); err != nil {
-			return nil, err
-		}
-		files = append(files, to)
-	}
-	if err := moveFile(manifest, s.config.manifestPath()); err != nil {
+	if err := moveFile(manifest, s.config.manifestPath(), nothing); err != nil {
 		return nil, err
 	}
 	return append(files, s.config.manifestPath()), syncDir(s.config.OutputDirectory)
 }
 
+func nothing() error { return nil }
+
 // moveFile replaces the file to by the file from, which may lie on another file
-// system.
-func moveFile(from, to string) error {
-	if err := syncFile(from); err != nil {
-		return err
+// system. Writing it to the disk is waiting, for the most part, so it does
+// something meanwhile, and replaces nothing unless that has worked.
+func moveFile(from, to string, meanwhile func() error) error {
+	var fromFS, toFS unix.Stat_t
+	if err := errors.Join(unix.Stat(from, &fromFS), unix.Stat(filepath.Dir(to), &toFS)); err != nil {
+		return fmt.Errorf("moving %s to %s: %w", from, to, err)
 	}
-	err := os.Rename(from, to)
-	if !errors.Is(err, unix.EXDEV) {
-		return err
+	var group errgroup.Group
+	group.Go(meanwhile)
+	// Mounts of one file system at two places are told apart by rename only.
+	if fromFS.Dev == toFS.Dev {
+		if err := errors.Join(syncFile(from), group.Wait()); err != nil {
+			return err
+		}
+		if err := os.Rename(from, to); !errors.Is(err, unix.EXDEV) {
+			return err
+		}
 	}
 	dir := filepath.Dir(to)
 	partial := filepath.Join(dir, partialPrefix+filepath.Base(to))
 	if err := os.Remove(partial); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+		return errors.Join(err, group.Wait())
 	}
-	err = copyNameless(from, dir, partial)
+	err := copyNameless(from, dir, partial)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENOENT) {
 		err = copyNamed(from, partial)
 	}
-	if err == nil {
+	if err = errors.Join(err, group.Wait()); err == nil {
 		err = os.Rename(partial, to)
 	}
 	if err != nil {

@@ -1,6 +1,8 @@
 package builder
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -24,8 +26,10 @@ func TestPublish(t *testing.T) {
 	write(t, out, map[string]string{"debian-13.qcow2": "the old image", "debian-13.manifest.json": "old", "other": "stays"})
 	write(t, b.scratch, map[string]string{"debian-13.qcow2": "the new image"})
 	b.images = []output{{filepath.Join(b.scratch, "debian-13.qcow2"), manifest.DiskImage{
-		File: "debian-13.qcow2", Format: "qcow2", SHA256: strings.Repeat("a", 64), Size: 13, VirtualSize: 8 << 30,
+		File: "debian-13.qcow2", Format: "qcow2", VirtualSize: 8 << 30,
 	}}}
+	digest := sha256.Sum256([]byte("the new image"))
+	id := hex.EncodeToString(digest[:])
 	b.inputs, b.base.Key, b.rootSize = "sha256:1", "base", 42
 	state := new(multistep.BasicStateBag)
 	if (&stepPublish{build: b}).Run(t.Context(), state) != multistep.ActionContinue {
@@ -35,14 +39,14 @@ func TestPublish(t *testing.T) {
 	if diff := cmp.Diff([]string{out + "/debian-13.qcow2", out + "/debian-13.manifest.json"}, a.Files()); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	if a.Id() != strings.Repeat("a", 64) || a.BuilderId() != "nodeimage.nodeimage" || !strings.Contains(a.String(), "debian-13.qcow2") {
+	if a.Id() != id || a.BuilderId() != "nodeimage.nodeimage" || !strings.Contains(a.String(), "debian-13.qcow2") {
 		t.Errorf("%s, %s, %s", a.Id(), a.BuilderId(), a)
 	}
 	if content, err := os.ReadFile(out + "/debian-13.qcow2"); err != nil || string(content) != "the new image" {
 		t.Errorf("%q, %v", content, err)
 	}
 	text, err := os.ReadFile(out + "/debian-13.manifest.json")
-	for _, want := range []string{`"schema": "nodeimage.dev/manifest/v1"`, `"components": []`, `"rootfs": 42`, `"virtualSize": 8589934592`, `"inputs": "sha256:1"`} {
+	for _, want := range []string{`"schema": "nodeimage.dev/manifest/v1"`, `"components": []`, `"rootfs": 42`, `"virtualSize": 8589934592`, `"size": 13`, `"sha256": "` + id, `"inputs": "sha256:1"`} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("manifest lacks %s: %s, %v", want, text, err)
 		}
@@ -99,6 +103,44 @@ func TestCopyKeepsHolesAndLeavesNoPart(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"x"}, names(t, filepath.Dir(to))); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}
+
+// Whether the two file systems are one or not, what goes on meanwhile is done
+// before anything is replaced, and nothing is when it fails.
+func TestMoveFile(t *testing.T) {
+	t.Parallel()
+	memory, err := os.MkdirTemp("/dev/shm", "nodeimage-test-")
+	if err != nil {
+		t.Skip("no second file system: ", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(memory) })
+	for name, dir := range map[string]string{"one file system": t.TempDir(), "two": memory} {
+		out := t.TempDir()
+		from, to := filepath.Join(dir, "from"), filepath.Join(out, "to")
+		write(t, out, map[string]string{"to": "old"})
+		write(t, dir, map[string]string{"from": "new"})
+		broken := errors.New("broken")
+		if err := moveFile(from, to, func() error { return broken }); !errors.Is(err, broken) {
+			t.Errorf("%s: %v, want %v", name, err, broken)
+		}
+		if content, err := os.ReadFile(to); err != nil || string(content) != "old" {
+			t.Errorf("%s: after a failure %q, %v", name, content, err)
+		}
+		seen := ""
+		if err := moveFile(from, to, func() error {
+			content, err := os.ReadFile(from)
+			seen = string(content)
+			return err
+		}); err != nil || seen != "new" {
+			t.Errorf("%s: %v, meanwhile %q was there", name, err, seen)
+		}
+		if content, err := os.ReadFile(to); err != nil || string(content) != "new" {
+			t.Errorf("%s: moved %q, %v", name, content, err)
+		}
+		if diff := cmp.Diff([]string{"to"}, names(t, out)); diff != "" {
+			t.Errorf("%s: left (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

@@ -12,13 +12,14 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/rooted"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )
 
 // stepUnpack unpacks the base system where it can be worked on.
 //
-// Uses build.base. Sets build.scratch and build.root.
+// Uses build.base. Sets build.scratch, build.memory and build.root.
 type stepUnpack struct {
 	*build
 	release func() error
@@ -36,6 +37,13 @@ func (s *stepUnpack) unpack(ctx context.Context) error {
 	var err error
 	if s.scratch, s.release, err = s.store.Scratch("build"); err != nil {
 		return err
+	}
+	// A tree in memory is written, read and removed in a fraction of the time.
+	if room := memory.Room(); room > 0 {
+		if s.memory, err = memory.Mount(s.scratch, room); err != nil {
+			return err
+		}
+		s.scratch = s.memory.Path
 	}
 	if err := os.Mkdir(s.rootTree(), 0o755); err != nil {
 		return err
@@ -106,6 +114,9 @@ func (s *stepUnpack) Cleanup(state multistep.StateBag) {
 	if s.root != nil {
 		_ = s.root.Close()
 		s.root = nil
+	}
+	if s.memory != nil {
+		s.cleanup(state, "unmounting "+s.scratch, s.memory.Close())
 	}
 	if s.release != nil {
 		s.cleanup(state, "removing "+s.scratch, s.release())

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/debstore"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
@@ -235,9 +236,8 @@ func (m Maker) fill(ctx context.Context, p *profiles.Profile, releases []Release
 	}
 	plain := Argv(p, sources, filepath.Join(dir, tarName), scratch)
 	argv := plain
-	// Without the file it works on the disk.
-	if meminfo, _ := os.ReadFile("/proc/meminfo"); memoryFor(string(meminfo)) > 0 {
-		argv = inMemory(tmp, memoryFor(string(meminfo)), argv)
+	if room := memory.Room(); room > 0 {
+		argv = inMemory(tmp, room, argv)
 	}
 	lines := &lineWriter{emit: m.progress}
 	_, err = m.Host.Run(ctx, run.Cmd{

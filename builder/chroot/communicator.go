@@ -38,6 +38,9 @@ type Communicator struct {
 	host run.Host
 	// epoch is when everything is said to be made; zero when nobody cares.
 	epoch time.Time
+	// namespace is the file of the mount namespace that has the root, and inside
+	// the root's path there; "" where this process has it.
+	namespace, inside string
 
 	mu      sync.Mutex
 	closed  bool
@@ -57,6 +60,13 @@ type Option func(*Communicator)
 // WithEpoch tells commands that what they make is to look made at that time
 // (reproducible-builds.org/specs/source-date-epoch).
 func WithEpoch(at time.Time) Option { return func(c *Communicator) { c.epoch = at } }
+
+// WithNamespace says that the root lies in the mount namespace of that file, at
+// the path inside. This process then needs a path to it of another kind, but
+// commands mount below their root.
+func WithNamespace(namespace, inside string) Option {
+	return func(c *Communicator) { c.namespace, c.inside = namespace, inside }
+}
 
 // WithGrace sets how long a cancelled command may take to end itself.
 func WithGrace(d time.Duration) Option { return func(c *Communicator) { c.host.Grace = d } }
@@ -184,22 +194,31 @@ func (c *Communicator) begin(ctx context.Context) (_ context.Context, done func(
 	}, nil
 }
 
+// fstabField writes a path as a field of fstab(5) has it.
+var fstabField = strings.NewReplacer(`\`, `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`, "#", `\043`)
+
 // dropped are capabilities that reach through a chroot to this host's kernel.
 const dropped = "-sys_module,-sys_time"
 
 // argv wraps a command of the image. The environment is made up, but for the
 // proxies by which this host reaches an archive.
 func (c *Communicator) argv(env []string, argv ...string) []string {
-	all := []string{
+	var all []string
+	root := c.root.Name()
+	if c.namespace != "" {
+		all = append(all, "nsenter", "--mount="+c.namespace, "--")
+		root = c.inside
+	}
+	all = append(all,
 		"unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--",
-		"/bin/sh", "-c", enterScript, "nodeimage-enter", c.root.Name(),
+		"/bin/sh", "-c", enterScript, "nodeimage-enter", root, fstabField.Replace(root),
 		"env", "-i",
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/root", "LANG=C.UTF-8", "TERM=dumb",
 		// Both languages shuffle their hashes, and so the order in what they
 		// write, by a random seed.
 		"PYTHONHASHSEED=0", "PERL_HASH_SEED=0",
-	}
+	)
 	if !c.epoch.IsZero() {
 		all = append(all, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", c.epoch.Unix()))
 	}

@@ -21,12 +21,12 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/bench/benchlog"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/version"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
@@ -126,12 +126,19 @@ func (b *bench) build(ctx context.Context, dir string) error {
 	var table []benchlog.Measurement
 	measure := func(name string, work func() (peak int64, err error)) error {
 		fmt.Fprintln(os.Stderr, "measuring:", name)
+		before := written(dir)
 		start := time.Now()
 		peak, err := work()
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		table = append(table, benchlog.Measurement{Name: name, Seconds: time.Since(start).Seconds(), PeakMiB: peak})
+		m := benchlog.Measurement{Name: name, Seconds: time.Since(start).Seconds(), PeakMiB: peak}
+		// What is still in memory only belongs to this line, too.
+		unix.Sync()
+		if after := written(dir); before > 0 {
+			m.WrittenMiB = (after - before) >> 20
+		}
+		table = append(table, m)
 		return nil
 	}
 	build := func(profile string, args ...string) func() (int64, error) {
@@ -139,16 +146,26 @@ func (b *bench) build(ctx context.Context, dir string) error {
 			return command(ctx, b.tool, append([]string{"build", profile, "-o", filepath.Join(dir, "out")}, args...)...)
 		}
 	}
-	if b.patch != "" {
-		// What has to be compiled or fetched for it is not what is measured.
-		fmt.Fprintln(os.Stderr, "getting ready:", b.patch)
-		if _, err := build(patched, "--force")(); err != nil {
+	cold := filepath.Join(dir, "store")
+	inColdStore := func() (int64, error) {
+		return command(ctx, "env", "NODEIMAGE_CACHE="+cold, b.tool, "build", b.profile, "--force", "-o", filepath.Join(dir, "cold"))
+	}
+	// What has to be compiled or fetched is not what is measured.
+	for _, profile := range []string{b.profile, b.patch} {
+		if profile == "" {
+			continue
+		}
+		fmt.Fprintln(os.Stderr, "getting ready:", profile)
+		if _, err := build(profile)(); err != nil {
 			return err
 		}
 	}
+	if err := componentsOnly(cold); err != nil {
+		return err
+	}
 	err = errors.Join(
 		measure("floor: plain mmdebstrap of the same packages", func() (int64, error) { return floor(ctx, p, dir) }),
-		measure("base system, cold", func() (int64, error) { return 0, base(ctx, p, filepath.Join(dir, "store")) }),
+		measure("image, cold but for components", inColdStore),
 		measure("image, base and components ready", build(b.profile, "--force")),
 		measure("image, patched", build(patched, "--force")),
 		measure("image, nothing changed", build(b.profile)),
@@ -156,8 +173,7 @@ func (b *bench) build(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	cold := benchlog.Measurement{Name: "image, cold but for components (the two above)", Seconds: table[1].Seconds + table[2].Seconds}
-	b.Build = append(table[:3:3], append([]benchlog.Measurement{cold}, table[3:]...)...)
+	b.Build = table
 	if b.limit == 0 {
 		return nil
 	}
@@ -182,10 +198,10 @@ func (b *bench) patched(p *profiles.Profile, dir string) (string, error) {
 // show fills in the ratios to the first line, if that is a floor, and prints
 // the table.
 func show(title string, table []benchlog.Measurement) {
-	fmt.Printf("%-50s %9s %7s %9s\n", title, "seconds", "ratio", "peak MiB")
+	fmt.Printf("%-50s %9s %7s %9s %12s\n", title, "seconds", "ratio", "peak MiB", "written MiB")
 	floored := strings.HasPrefix(table[0].Name, "floor: ")
 	for i := range table {
-		ratio, peak := "", ""
+		ratio, peak, written := "", "", ""
 		if floored && table[i].Error == "" {
 			table[i].Ratio = table[i].Seconds / table[0].Seconds
 			ratio = fmt.Sprintf("%.2f", table[i].Ratio)
@@ -193,7 +209,10 @@ func show(title string, table []benchlog.Measurement) {
 		if table[i].PeakMiB > 0 {
 			peak = fmt.Sprint(table[i].PeakMiB)
 		}
-		fmt.Printf("%-50s %9.2f %7s %9s\n", table[i].Name, table[i].Seconds, ratio, peak)
+		if table[i].WrittenMiB > 0 {
+			written = fmt.Sprint(table[i].WrittenMiB)
+		}
+		fmt.Printf("%-50s %9.2f %7s %9s %12s\n", table[i].Name, table[i].Seconds, ratio, peak, written)
 		if table[i].Error != "" {
 			fmt.Printf("    failed: %s\n", table[i].Error)
 		}
@@ -217,16 +236,6 @@ func floor(ctx context.Context, p *profiles.Profile, dir string) (int64, error) 
 	}
 	return command(ctx, "mmdebstrap", "--quiet", "--variant="+p.Packages.Variant, "--architectures="+p.OS.Arch,
 		"--include="+strings.Join(p.PackageList(), ","), p.OS.Codename, filepath.Join(dir, "floor.tar"), sources)
-}
-
-// base makes the base system in an empty store.
-func base(ctx context.Context, p *profiles.Profile, dir string) error {
-	s, err := store.Open(dir)
-	if err != nil {
-		return err
-	}
-	_, err = bootstrap.Maker{Host: run.Host{}, Store: s}.Make(ctx, p)
-	return err
 }
 
 // command runs argv and returns the peak resident memory of its largest

@@ -26,6 +26,9 @@ type Measurement struct {
 	// PeakMiB is the resident memory of the largest process, where it was a
 	// process of its own.
 	PeakMiB int64 `json:"peakMiB,omitempty"`
+	// WrittenMiB is what the disk with the store and the output was given to
+	// write, by everything on this machine; 0 where it cannot be told.
+	WrittenMiB int64 `json:"writtenMiB,omitempty"`
 	// Error is why it failed, after Seconds; there is no ratio then.
 	Error string `json:"error,omitempty"`
 }

@@ -47,20 +47,23 @@ func page(w io.Writer, runs []benchlog.Run) {
 		fmt.Fprintf(&b, "## The last run\n\n%s, nodeimage %s, %d CPUs, profile %s. Runs in the history: %d.\n",
 			last.Time.UTC().Format(time.DateOnly), last.Tool, last.CPUs, last.Profile, len(runs))
 		for _, t := range tables(last) {
-			fmt.Fprintf(&b, "\n| %s | seconds | ratio | peak MiB |\n|---|--:|--:|--:|\n", t.title)
+			fmt.Fprintf(&b, "\n| %s | seconds | ratio | peak MiB | written MiB |\n|---|--:|--:|--:|--:|\n", t.title)
 			for _, m := range t.rows {
-				ratio, peak := "", ""
+				ratio, peak, written := "", "", ""
 				if m.Ratio > 0 {
 					ratio = fmt.Sprintf("%.2f", m.Ratio)
 				}
 				if m.PeakMiB > 0 {
 					peak = fmt.Sprint(m.PeakMiB)
 				}
+				if m.WrittenMiB > 0 {
+					written = fmt.Sprint(m.WrittenMiB)
+				}
 				name := m.Name
 				if m.Error != "" {
 					name += ": failed: `" + strings.NewReplacer("`", "'", "|", `\|`).Replace(m.Error) + "`"
 				}
-				fmt.Fprintf(&b, "| %s | %.2f | %s | %s |\n", name, m.Seconds, ratio, peak)
+				fmt.Fprintf(&b, "| %s | %.2f | %s | %s | %s |\n", name, m.Seconds, ratio, peak, written)
 			}
 		}
 		for _, note := range last.Notes {

@@ -27,9 +27,12 @@ image take, beside floors and other tools:
   ` + "`make e2e`" + `.
 
 Ratios are to the floor of the same run: seconds alone say little on a shared
-machine. "Patched" is the profile with one sysctl more, or the profile of
-` + "`go run ./internal/bench -patch FILE`" + ` with all its components ready. The peers come
-with ` + "`.ci/setup bench`" + `. Each run is a line of [bench/history.jsonl](bench/history.jsonl);
+machine. A cold build has a store with components and nothing else. "Patched" is the
+profile with one sysctl more, or the profile of
+` + "`go run ./internal/bench -patch FILE`" + ` with all its components ready. Memory is that of
+the largest process; a tmpfs, where a build has one, is not in it. Written is what the
+machine gave its disk. The peers come with ` + "`.ci/setup bench`" + `. Each run is a line of
+[bench/history.jsonl](bench/history.jsonl);
 ` + "`make generate`" + ` makes this page of it.
 
 `

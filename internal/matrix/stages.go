@@ -94,38 +94,80 @@ func (j *job) build(ctx context.Context) string {
 }
 
 func (j *job) buildImage(ctx context.Context) built {
-	dir := filepath.Join(j.OutputDir, imagesDir, j.cell.ImageKey)
+	dir := j.imageDir(j.cell)
 	part := Budget{min(2, j.Budget.CPUs), buildMemory}
 	var out built
+	if out.path = j.earlierImage(ctx, dir); out.path != "" {
+		out.stage = StageResult{Stage: StageBuild, Earlier: true}
+		j.say("%s: the image of an earlier run is whole", j.cell.Name)
+		return out
+	}
 	var code int
 	out.stage, out.infra, code, out.reason = j.stage(ctx, StageBuild, part, nil, "build", j.file(ProfileFile), "--output", dir)
 	if code != exitcode.OK {
 		return out
 	}
-	// A profile's first format that the suite can boot.
+	if out.path = j.imageIn(dir); out.path == "" {
+		out.reason = "the build left neither a qcow2 nor a raw image: give the profile one of those formats"
+	}
+	return out
+}
+
+// imageIn is the profile's image in its first format that the suite can boot,
+// "" if there is none.
+func (j *job) imageIn(dir string) string {
 	for _, suffix := range []string{".qcow2", ".raw"} {
 		path := filepath.Join(dir, j.profile.Name+suffix)
 		if _, err := os.Stat(path); err == nil {
-			out.path = path
-			return out
+			return path
 		}
 	}
-	out.reason = "the build left neither a qcow2 nor a raw image: give the profile one of those formats"
-	return out
+	return ""
+}
+
+// earlierImage is the image that an earlier run left for this very cell, if it
+// has the bytes that its manifest says; "" for one to be built.
+func (j *job) earlierImage(ctx context.Context, dir string) string {
+	path := j.imageIn(dir)
+	if path == "" || j.Again {
+		return ""
+	}
+	_, m, err := j.readManifest(path)
+	if err != nil {
+		return "" // the last that a build writes: it was cut off
+	}
+	release, err := j.share.take(ctx, Budget{1, smallMemory})
+	if err != nil {
+		return ""
+	}
+	defer release()
+	sum, err := machine.Digest(ctx, path)
+	if err != nil || !slices.ContainsFunc(m.Images, func(i manifest.DiskImage) bool { return i.File == filepath.Base(path) && i.SHA256 == sum }) {
+		return ""
+	}
+	return path
+}
+
+// readManifest reads what stands beside an image, which must be the cell's.
+func (j *job) readManifest(image string) (text []byte, m manifest.Manifest, err error) {
+	text, err = os.ReadFile(filepath.Join(filepath.Dir(image), j.profile.Name+".manifest.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &m)
+	}
+	if err != nil {
+		return nil, m, fmt.Errorf("reading the image's manifest: %w", err)
+	}
+	if m.Profile.SHA256 != j.cell.ProfileSHA256 {
+		return nil, m, fmt.Errorf("the image was built from the profile sha256 %.64s, and the cell is of %s", m.Profile.SHA256, j.cell.ProfileSHA256)
+	}
+	return text, m, nil
 }
 
 // takeManifest keeps the image's manifest and what it says.
 func (j *job) takeManifest(image string) error {
-	data, err := os.ReadFile(filepath.Join(filepath.Dir(image), j.profile.Name+".manifest.json"))
+	data, m, err := j.readManifest(image)
 	if err != nil {
-		return fmt.Errorf("reading the image's manifest: %w", err)
-	}
-	var m manifest.Manifest
-	if err := json.Unmarshal(data, &m); err != nil {
-		return fmt.Errorf("reading the image's manifest: %w", err)
-	}
-	if m.Profile.SHA256 != j.cell.ProfileSHA256 {
-		return fmt.Errorf("the image was built from the profile sha256 %.64s, and the cell is of %s", m.Profile.SHA256, j.cell.ProfileSHA256)
+		return err
 	}
 	if err := os.WriteFile(j.file(ManifestFile), data, 0o644); err != nil {
 		return err

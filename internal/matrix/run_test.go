@@ -93,7 +93,7 @@ func (p *program) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
 		}
 	}
 	exit := func(code int, line string) (run.Result, error) {
-		return run.Result{ExitCode: code, Stderr: "progress\nnodeimage: " + line + "\n"}, fmt.Errorf("exit status %d", code)
+		return run.Result{ExitCode: code, Stderr: "progress\nnodeimage: " + line + "\n  evidence: e2e\n"}, fmt.Errorf("exit status %d", code)
 	}
 	if left > 0 {
 		return exit(75, "the virtual machine never started")
@@ -317,7 +317,7 @@ func TestOnlyInfrastructureIsTriedAgain(t *testing.T) {
 				t.Errorf("%s (%s), exit code %d, want %s and %d", got.Verdict, got.Reason, exitcode.Of(err), tt.verdict, tt.exit)
 			}
 			if tt.verdict == matrix.None && !strings.HasPrefix(got.Reason, "nodeimage: ") {
-				t.Errorf("reason %q: want the command's last line", got.Reason)
+				t.Errorf("reason %q: want the line in which the command says why", got.Reason)
 			}
 		})
 	}

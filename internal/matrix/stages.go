@@ -315,7 +315,7 @@ func (j *job) note(s StageResult, infra []InfraFailure) {
 
 // stage runs the program until it says something that is not an infrastructure
 // failure, or the retries are used up. code is that of the last attempt, reason
-// its last line. out gets what the last attempt prints.
+// what it said. out gets what the last attempt prints.
 func (j *job) stage(ctx context.Context, name Stage, part Budget, out *bytes.Buffer, args ...string) (r StageResult, infra []InfraFailure, code int, reason string) {
 	r = StageResult{Stage: name, Log: string(name) + ".log"}
 	fail := func(err error) (StageResult, []InfraFailure, int, string) {
@@ -346,7 +346,7 @@ func (j *job) stage(ctx context.Context, name Stage, part Budget, out *bytes.Buf
 		r.Seconds = j.Now().Sub(start).Round(10 * time.Millisecond).Seconds()
 		r.Code, reason = exitcode.OK, ""
 		if err != nil {
-			r.Code, reason = codeOf(ran, err), lastLine(ran.Stderr, err)
+			r.Code, reason = codeOf(ran, err), said(ran.Stderr, err)
 		}
 		if ctx.Err() != nil {
 			return fail(context.Cause(ctx))
@@ -378,12 +378,20 @@ func codeOf(r run.Result, err error) int {
 	return max(exitcode.Of(err), exitcode.Usage)
 }
 
-func lastLine(text string, err error) string {
+// said is the line in which the program says why it ended; evidence and what a
+// console showed may follow it, and are in the log. Without one it is the last.
+func said(text string, err error) string {
 	text = strings.TrimSpace(text)
 	if text == "" {
 		return err.Error()
 	}
-	return text[strings.LastIndexByte(text, '\n')+1:]
+	lines := strings.Split(text, "\n")
+	for _, line := range slices.Backward(lines) {
+		if strings.HasPrefix(line, "nodeimage: ") {
+			return line
+		}
+	}
+	return lines[len(lines)-1]
 }
 
 // readDocumentLoosely reads one JSON document of this program, which may have

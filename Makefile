@@ -64,10 +64,11 @@ integration: setup-build setup-test setup-browser bin/packer
 	$(SUDO) $(GO) test -tags integration -p 1 -timeout 30m $(INTEGRATION)
 
 # What only confirms on other ground what the suite shows on the image itself:
-# builds of many containerd releases, boots of hand-made systems.
+# builds of many containerd releases, boots of hand-made systems, jobs in the
+# cluster of a booted image.
 .PHONY: slow
-slow: setup-build setup-test bin/packer ## the tests that take longer than the rest together
-	$(SUDO) $(GO) test -tags integration,slow -p 1 -timeout 90m ./builder/... ./e2e/machine/... ./internal/pipeline/... ./internal/ubuntutest/... ./validate/...
+slow: setup-build setup-test bin/packer image ## the tests that take longer than the rest together
+	$(SUDO) env NODEIMAGE_TEST_IMAGE=$(abspath $(OUT)/$(PROFILE).qcow2) $(GO) test -tags integration,slow -p 1 -timeout 90m ./builder/... ./e2e/machine/... ./internal/matrix/engine/... ./internal/pipeline/... ./internal/ubuntutest/... ./validate/...
 
 .PHONY: packer-test
 packer-test: setup-build bin/packer bin/packer-plugin-nodeimage

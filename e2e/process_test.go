@@ -74,7 +74,7 @@ func (m *fakeVM) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
 			return run.Result{}, &run.Error{Where: "fake", Argv: cmd.Argv, Err: context.Cause(ctx)}
 		}
 	}
-	if line == "perl - "+emulatedTimerSlack {
+	if line == "perl - "+machine.EmulatedTimerSlack {
 		return run.Result{Stdout: "1\n"}, nil
 	}
 	fmt.Printf("UNEXPECTED COMMAND %s\n", line)

@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/workload"
 )
 
@@ -26,7 +27,7 @@ func (s *suite) declareReboot() {
 			err = p.node.Reboot(ctx)
 			done(err)
 			Expect(err).NotTo(HaveOccurred())
-			Expect(quieten(ctx, p.node)).To(Succeed())
+			Expect(machine.Quieten(ctx, p.node)).To(Succeed())
 			facts, err := readBootFacts(ctx, p.node)
 			Expect(err).NotTo(HaveOccurred())
 			s.attachJSON("boot-again.json", facts)

@@ -160,7 +160,7 @@ func (s *suite) settleIn(ctx context.Context, m vm) error {
 		return err
 	}
 	s.remember(s.options.primaryPlace(), facts)
-	if err := quieten(ctx, m); err != nil {
+	if err := machine.Quieten(ctx, m); err != nil {
 		return err
 	}
 	s.watchers.Go(func() { s.follow(m, cause.Kernel, "_TRANSPORT=kernel", "_TRANSPORT=audit") })

@@ -98,6 +98,9 @@ type Tool struct {
 	SHA256 string `json:"sha256"`
 }
 
+// Booted tells whether a machine has to run the cell's image.
+func (c Cell) Booted() bool { return slices.Contains(c.Suite.Stages, StageE2E) }
+
 // name puts the combination into one line.
 func (c Cell) name() string {
 	return strings.Join([]string{c.Profile, "kubernetes-" + c.Kubernetes, "containerd-" + c.Containerd, "runc-" + c.Runc, c.Arch, c.Firmware}, "/")

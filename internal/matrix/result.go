@@ -102,8 +102,10 @@ type StageResult struct {
 	Attempts int     `json:"attempts"`
 	Seconds  float64 `json:"seconds"` // of the last attempt
 	// Shared tells that another cell of the same image had done the work.
-	Shared bool   `json:"shared,omitempty"`
-	Log    string `json:"log,omitempty"` // path from cell.json
+	Shared bool `json:"shared,omitempty"`
+	// Earlier tells that an earlier run had done the work, in this folder.
+	Earlier bool   `json:"earlier,omitempty"`
+	Log     string `json:"log,omitempty"` // path from cell.json
 }
 
 // InfraFailure is an attempt that told nothing about the image.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
@@ -27,10 +29,12 @@ type Runner struct {
 	Program string // the nodeimage that runs the stages
 	Tool    Tool
 	// OutputDir is the folder of results. Images are made in it, and are taken
-	// away when the last cell that boots them is done.
+	// away when every cell that boots them has a verdict: a run that goes on has
+	// no need to build them again.
 	OutputDir  string
 	KeepImages bool
-	// Again runs cells of which OutputDir has a verdict already.
+	// Again runs cells of which OutputDir has a verdict already, and builds
+	// images that it has.
 	Again bool
 	// Key is the private key that signs, as `attest --key` takes it; without
 	// one nothing is attested.
@@ -68,8 +72,8 @@ func (r Runner) Run(ctx context.Context, e *Expanded, cells []Cell) ([]Result, e
 		return nil, err
 	}
 	for _, dir := range []string{CellsDir, imagesDir} {
-		if err := os.MkdirAll(filepath.Join(r.OutputDir, dir), 0o755); err != nil {
-			return nil, exitcode.BadInput(fmt.Errorf("making the folder of results: %w", err))
+		if err := makeFolder(filepath.Join(r.OutputDir, dir)); err != nil {
+			return nil, err
 		}
 	}
 	s := session{Runner: r, share: newShare(r.Budget), id: r.Now().UTC().Format("20060102T150405Z"), images: map[string]*sharedImage{}}
@@ -106,9 +110,23 @@ func (r Runner) Run(ctx context.Context, e *Expanded, cells []Cell) ([]Result, e
 		err = errors.Join(exitcode.Transient(context.Cause(ctx)), err)
 	}
 	if !r.KeepImages {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(r.OutputDir, imagesDir)))
+		err = errors.Join(err, s.clean())
 	}
 	return slices.DeleteFunc(results, func(x Result) bool { return x.Schema == "" }), err
+}
+
+// makeFolder makes a folder of results. One that must not be there is bad input
+// wherever it is tried; a file system that is full or gone is this machine's.
+func makeFolder(path string) error {
+	err := os.MkdirAll(path, 0o755)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("making the folder of results: %w", err)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EROFS) || errors.Is(err, unix.ENAMETOOLONG) {
+		return exitcode.BadInput(err)
+	}
+	return exitcode.Transient(err)
 }
 
 // check reports what no cell could be run with, before anything is changed.
@@ -118,7 +136,7 @@ func (r Runner) check(cells []Cell) error {
 		return nil
 	}
 	need := Budget{1, buildMemory}
-	if slices.ContainsFunc(cells, func(c Cell) bool { return slices.Contains(c.Suite.Stages, StageE2E) }) {
+	if slices.ContainsFunc(cells, Cell.Booted) {
 		need = Budget{r.Machine.CPUs, max(buildMemory, r.Machine.MemoryMiB+qemuOverhead)}
 	}
 	if r.Budget.CPUs < need.CPUs || r.Budget.MemoryMiB < need.MemoryMiB {
@@ -164,9 +182,10 @@ type session struct {
 
 // sharedImage is one image with the cells that boot it.
 type sharedImage struct {
-	users int
-	once  sync.Once
-	built built
+	users  int  // cells that have no result yet
+	wanted bool // by a cell that came to no verdict
+	once   sync.Once
+	built  built
 }
 
 // built is what a build left.
@@ -192,8 +211,8 @@ func (s *session) users(c Cell) {
 
 // cell runs one cell. The error is that its result could not be written, or
 // that the run was ended: then there is none, as if it had not begun.
-func (s *session) cell(ctx context.Context, c Cell, p *profiles.Profile) (Result, error) {
-	defer s.done(c)
+func (s *session) cell(ctx context.Context, c Cell, p *profiles.Profile) (r Result, err error) {
+	defer func() { s.done(c, err == nil && r.Verdict != None) }()
 	dir := CellDir(s.OutputDir, c.ID)
 	// What an earlier run left must not be taken for this one's.
 	if err := os.RemoveAll(dir); err != nil {
@@ -233,17 +252,44 @@ func (s *session) cell(ctx context.Context, c Cell, p *profiles.Profile) (Result
 	return j.result, j.result.Write(s.OutputDir)
 }
 
-// done gives a cell's image up; the last one takes it away.
-func (s *session) done(c Cell) {
+// done gives a cell's image up; the last one takes it away, unless one of them
+// has no verdict and needs it again.
+func (s *session) done(c Cell, verdict bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	image := s.images[c.ImageKey]
-	if image.users--; image.users > 0 || s.KeepImages {
+	image.wanted = image.wanted || !verdict
+	if image.users--; image.users > 0 || image.wanted || s.KeepImages {
 		return
 	}
-	if err := os.RemoveAll(filepath.Join(s.OutputDir, imagesDir, c.ImageKey)); err != nil {
+	if err := os.RemoveAll(s.imageDir(c)); err != nil {
 		s.say("the image of %s is left: %v", c.Name, err)
 	}
+}
+
+func (s *session) imageDir(c Cell) string { return filepath.Join(s.OutputDir, imagesDir, c.ImageKey) }
+
+// clean takes away every image but those of cells that this run leaves without
+// a verdict, whoever made it.
+func (s *session) clean() error {
+	dir := filepath.Join(s.OutputDir, imagesDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return exitcode.Transient(fmt.Errorf("taking images away: %w", err))
+	}
+	left := 0
+	var errs []error
+	for _, e := range entries {
+		if image := s.images[e.Name()]; image != nil && (image.wanted || image.users > 0) {
+			left++
+			continue
+		}
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	if left == 0 {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	return errors.Join(errs...)
 }
 
 // Err is nil if every result is as planned today. Else its exit code is 1 if

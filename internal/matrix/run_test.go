@@ -2,6 +2,7 @@ package matrix_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -92,7 +93,7 @@ func (p *program) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
 		}
 	}
 	exit := func(code int, line string) (run.Result, error) {
-		return run.Result{ExitCode: code, Stderr: "progress\nnodeimage: " + line + "\n"}, fmt.Errorf("exit status %d", code)
+		return run.Result{ExitCode: code, Stderr: "progress\nnodeimage: " + line + "\n  evidence: e2e\n"}, fmt.Errorf("exit status %d", code)
 	}
 	if left > 0 {
 		return exit(75, "the virtual machine never started")
@@ -110,7 +111,7 @@ func (p *program) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
 		}
 		err = p.image(flag("--output"), loaded)
 	case "validate":
-		report := validate.Report{SHA256: sha(profile), Verdict: validate.Passed}
+		report := validate.Report{SHA256: image, Verdict: validate.Passed}
 		if red {
 			report.Verdict = validate.Failed
 			report.Findings = []validate.Finding{{ID: "cgroup-driver-mismatch", Outcome: validate.Fail, File: "/etc/containerd/config.toml", Got: "cgroupfs"}}
@@ -120,7 +121,7 @@ func (p *program) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
 		}
 		err = report.WriteJSON(cmd.Stdout)
 	case "e2e":
-		result := e2e.Result{Verdict: e2e.Passed, SHA256: sha(profile), Counts: e2e.Counts{Passed: 1}, Specs: []e2e.Spec{{Name: "node image boot boots", State: "passed", Seconds: 3}}}
+		result := e2e.Result{Verdict: e2e.Passed, SHA256: image, Counts: e2e.Counts{Passed: 1}, Specs: []e2e.Spec{{Name: "node image boot boots", State: "passed", Seconds: 3}}}
 		if red {
 			result.Verdict, result.Counts = e2e.Failed, e2e.Counts{Failed: 1}
 			result.Specs[0].State = "failed"
@@ -142,12 +143,15 @@ func (p *program) Run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
 	return run.Result{}, nil
 }
 
+// image is the sha256 of every image that the program makes.
+var image = fmt.Sprintf("%x", sha256.Sum256([]byte("image")))
+
 func sha(text string) string { return fmt.Sprintf("%064x", []byte(text))[:64] }
 
 func (p *program) image(dir string, profile *profiles.Profile) error {
 	m := manifest.Manifest{
 		Profile:    manifest.Profile{Name: profile.Name, SHA256: profile.Hash()},
-		Images:     []manifest.DiskImage{{File: profile.Name + ".qcow2", SHA256: sha(profile.Name), Size: 5}},
+		Images:     []manifest.DiskImage{{File: profile.Name + ".qcow2", SHA256: image, Size: 5}},
 		Components: []manifest.Component{{Name: "containerd", Version: profile.Components["containerd"].Version}},
 		Packages:   []manifest.Package{{Name: "linux-image-amd64", Version: "6.12.48-1"}, {Name: "linux-image-6.12.48+deb13-amd64", Version: "6.12.48-1"}},
 	}
@@ -313,7 +317,7 @@ func TestOnlyInfrastructureIsTriedAgain(t *testing.T) {
 				t.Errorf("%s (%s), exit code %d, want %s and %d", got.Verdict, got.Reason, exitcode.Of(err), tt.verdict, tt.exit)
 			}
 			if tt.verdict == matrix.None && !strings.HasPrefix(got.Reason, "nodeimage: ") {
-				t.Errorf("reason %q: want the command's last line", got.Reason)
+				t.Errorf("reason %q: want the line in which the command says why", got.Reason)
 			}
 		})
 	}
@@ -350,6 +354,91 @@ func TestBudgetThatIsTooSmall(t *testing.T) {
 	p := newProgram(t)
 	if _, err := oneCell(t, p, func(r *matrix.Runner) { r.Budget.MemoryMiB = 2047 }); exitcode.Of(err) != exitcode.Usage || len(p.ran) > 0 {
 		t.Errorf("got %v after %q, want bad input before anything", err, p.ran)
+	}
+}
+
+// The image of a cell without a verdict is there for the next run, which takes
+// it if it is whole; one with a verdict takes it away.
+func TestImageOfAnEarlierRun(t *testing.T) {
+	t.Parallel()
+	here(t)
+	e := expand(t, good, matrixtest.Tool(), base("b1"))
+	i := slices.IndexFunc(e.Plan.Cells, func(c matrix.Cell) bool { return c.Firmware == "bios" })
+	cell := e.Plan.Cells[i : i+1]
+	for _, tt := range []struct {
+		name   string
+		change func(r *matrix.Runner, image string) error
+		builds int
+	}{
+		{"whole", nil, 1},
+		{"damaged", func(_ *matrix.Runner, image string) error { return os.WriteFile(image, []byte("imagf"), 0o644) }, 2},
+		{"of a build that was cut off", func(_ *matrix.Runner, image string) error {
+			return os.Remove(strings.TrimSuffix(image, ".qcow2") + ".manifest.json")
+		}, 2},
+		{"to be made again", func(r *matrix.Runner, _ string) error { r.Again = true; return nil }, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := newProgram(t)
+			p.infra["e2e"] = 3
+			r := runner(t, p)
+			stale := filepath.Join(r.OutputDir, "images", "stale")
+			if err := os.MkdirAll(stale, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			results, err := r.Run(t.Context(), e, cell)
+			if err != nil || results[0].Verdict != matrix.None {
+				t.Fatalf("%+v, %v: want no verdict", results, err)
+			}
+			image := filepath.Join(r.OutputDir, "images", cell[0].ImageKey, "debian-13.qcow2")
+			if _, err := os.Stat(image); err != nil {
+				t.Fatalf("the image of a cell without a verdict: %v", err)
+			}
+			if _, err := os.Stat(stale); !os.IsNotExist(err) {
+				t.Errorf("an image that no cell of the run boots is left: %v", err)
+			}
+			if tt.change != nil {
+				if err := tt.change(&r, image); err != nil {
+					t.Fatal(err)
+				}
+			}
+			results, err = r.Run(t.Context(), e, cell)
+			if err != nil || results[0].Verdict != matrix.Passed {
+				t.Fatalf("%+v, %v: want a pass", results, err)
+			}
+			builds := 0
+			for _, line := range p.ran {
+				if line == "build debian-13" {
+					builds++
+				}
+			}
+			build, _ := results[0].Stage(matrix.StageBuild)
+			if builds != tt.builds || build.Earlier != (tt.builds == 1) || build.Code != 0 {
+				t.Errorf("%d builds, the last %+v; want %d", builds, build, tt.builds)
+			}
+			if _, err := os.Stat(filepath.Join(r.OutputDir, "images")); !os.IsNotExist(err) {
+				t.Errorf("images are left: %v", err)
+			}
+		})
+	}
+}
+
+// A folder that must not be is the user's to mend, one that cannot be now the
+// machine's.
+func TestFolderOfResultsThatCannotBe(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{
+		filepath.Join(file, "results"): exitcode.Usage,
+		"/proc/results":                exitcode.Infrastructure,
+	} {
+		if _, err := oneCell(t, p, func(r *matrix.Runner) { r.OutputDir = path }); exitcode.Of(err) != want || len(p.ran) > 0 {
+			t.Errorf("%s: got %v after %q, want exit code %d", path, err, p.ran, want)
+		}
 	}
 }
 

@@ -94,38 +94,80 @@ func (j *job) build(ctx context.Context) string {
 }
 
 func (j *job) buildImage(ctx context.Context) built {
-	dir := filepath.Join(j.OutputDir, imagesDir, j.cell.ImageKey)
+	dir := j.imageDir(j.cell)
 	part := Budget{min(2, j.Budget.CPUs), buildMemory}
 	var out built
+	if out.path = j.earlierImage(ctx, dir); out.path != "" {
+		out.stage = StageResult{Stage: StageBuild, Earlier: true}
+		j.say("%s: the image of an earlier run is whole", j.cell.Name)
+		return out
+	}
 	var code int
 	out.stage, out.infra, code, out.reason = j.stage(ctx, StageBuild, part, nil, "build", j.file(ProfileFile), "--output", dir)
 	if code != exitcode.OK {
 		return out
 	}
-	// A profile's first format that the suite can boot.
+	if out.path = j.imageIn(dir); out.path == "" {
+		out.reason = "the build left neither a qcow2 nor a raw image: give the profile one of those formats"
+	}
+	return out
+}
+
+// imageIn is the profile's image in its first format that the suite can boot,
+// "" if there is none.
+func (j *job) imageIn(dir string) string {
 	for _, suffix := range []string{".qcow2", ".raw"} {
 		path := filepath.Join(dir, j.profile.Name+suffix)
 		if _, err := os.Stat(path); err == nil {
-			out.path = path
-			return out
+			return path
 		}
 	}
-	out.reason = "the build left neither a qcow2 nor a raw image: give the profile one of those formats"
-	return out
+	return ""
+}
+
+// earlierImage is the image that an earlier run left for this very cell, if it
+// has the bytes that its manifest says; "" for one to be built.
+func (j *job) earlierImage(ctx context.Context, dir string) string {
+	path := j.imageIn(dir)
+	if path == "" || j.Again {
+		return ""
+	}
+	_, m, err := j.readManifest(path)
+	if err != nil {
+		return "" // the last that a build writes: it was cut off
+	}
+	release, err := j.share.take(ctx, Budget{1, smallMemory})
+	if err != nil {
+		return ""
+	}
+	defer release()
+	sum, err := machine.Digest(ctx, path)
+	if err != nil || !slices.ContainsFunc(m.Images, func(i manifest.DiskImage) bool { return i.File == filepath.Base(path) && i.SHA256 == sum }) {
+		return ""
+	}
+	return path
+}
+
+// readManifest reads what stands beside an image, which must be the cell's.
+func (j *job) readManifest(image string) (text []byte, m manifest.Manifest, err error) {
+	text, err = os.ReadFile(filepath.Join(filepath.Dir(image), j.profile.Name+".manifest.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &m)
+	}
+	if err != nil {
+		return nil, m, fmt.Errorf("reading the image's manifest: %w", err)
+	}
+	if m.Profile.SHA256 != j.cell.ProfileSHA256 {
+		return nil, m, fmt.Errorf("the image was built from the profile sha256 %.64s, and the cell is of %s", m.Profile.SHA256, j.cell.ProfileSHA256)
+	}
+	return text, m, nil
 }
 
 // takeManifest keeps the image's manifest and what it says.
 func (j *job) takeManifest(image string) error {
-	data, err := os.ReadFile(filepath.Join(filepath.Dir(image), j.profile.Name+".manifest.json"))
+	data, m, err := j.readManifest(image)
 	if err != nil {
-		return fmt.Errorf("reading the image's manifest: %w", err)
-	}
-	var m manifest.Manifest
-	if err := json.Unmarshal(data, &m); err != nil {
-		return fmt.Errorf("reading the image's manifest: %w", err)
-	}
-	if m.Profile.SHA256 != j.cell.ProfileSHA256 {
-		return fmt.Errorf("the image was built from the profile sha256 %.64s, and the cell is of %s", m.Profile.SHA256, j.cell.ProfileSHA256)
+		return err
 	}
 	if err := os.WriteFile(j.file(ManifestFile), data, 0o644); err != nil {
 		return err
@@ -273,7 +315,7 @@ func (j *job) note(s StageResult, infra []InfraFailure) {
 
 // stage runs the program until it says something that is not an infrastructure
 // failure, or the retries are used up. code is that of the last attempt, reason
-// its last line. out gets what the last attempt prints.
+// what it said. out gets what the last attempt prints.
 func (j *job) stage(ctx context.Context, name Stage, part Budget, out *bytes.Buffer, args ...string) (r StageResult, infra []InfraFailure, code int, reason string) {
 	r = StageResult{Stage: name, Log: string(name) + ".log"}
 	fail := func(err error) (StageResult, []InfraFailure, int, string) {
@@ -304,7 +346,7 @@ func (j *job) stage(ctx context.Context, name Stage, part Budget, out *bytes.Buf
 		r.Seconds = j.Now().Sub(start).Round(10 * time.Millisecond).Seconds()
 		r.Code, reason = exitcode.OK, ""
 		if err != nil {
-			r.Code, reason = codeOf(ran, err), lastLine(ran.Stderr, err)
+			r.Code, reason = codeOf(ran, err), said(ran.Stderr, err)
 		}
 		if ctx.Err() != nil {
 			return fail(context.Cause(ctx))
@@ -336,12 +378,20 @@ func codeOf(r run.Result, err error) int {
 	return max(exitcode.Of(err), exitcode.Usage)
 }
 
-func lastLine(text string, err error) string {
+// said is the line in which the program says why it ended; evidence and what a
+// console showed may follow it, and are in the log. Without one it is the last.
+func said(text string, err error) string {
 	text = strings.TrimSpace(text)
 	if text == "" {
 		return err.Error()
 	}
-	return text[strings.LastIndexByte(text, '\n')+1:]
+	lines := strings.Split(text, "\n")
+	for _, line := range slices.Backward(lines) {
+		if strings.HasPrefix(line, "nodeimage: ") {
+			return line
+		}
+	}
+	return lines[len(lines)-1]
 }
 
 // readDocumentLoosely reads one JSON document of this program, which may have

@@ -89,7 +89,7 @@ type cause struct {
 type stageRow struct {
 	Stage, Result, Class, Time, Log, LogURL string
 	Attempts                                int
-	Shared                                  bool
+	Shared, Earlier                         bool
 }
 
 type specRow struct {
@@ -265,7 +265,7 @@ func (d *detail) result(dir string, c matrix.CollectedCell, add func(what, value
 		d.Checks = append(d.Checks, matrix.Check{ID: name(k.ID), Outcome: name(k.Outcome), Got: line(k.Got), Want: line(k.Want), File: line(k.File)})
 	}
 	for _, s := range r.Stages {
-		row := stageRow{Stage: name(string(s.Stage)), Result: "done", Class: "good", Time: seconds(s.Seconds), Attempts: s.Attempts, Shared: s.Shared, Log: name(s.Log), LogURL: link(c.Folder, s.Log)}
+		row := stageRow{Stage: name(string(s.Stage)), Result: "done", Class: "good", Time: seconds(s.Seconds), Attempts: s.Attempts, Shared: s.Shared, Earlier: s.Earlier, Log: name(s.Log), LogURL: link(c.Folder, s.Log)}
 		switch s.Code {
 		case 0:
 		case 1:

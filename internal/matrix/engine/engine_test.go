@@ -141,6 +141,26 @@ func TestConfigMapIsThePlan(t *testing.T) {
 	}
 }
 
+// A node need not give KVM out to have images looked at.
+func TestOnlyABootAsksForKVM(t *testing.T) {
+	t.Parallel()
+	for _, booted := range []bool{true, false} {
+		o := options(t)
+		if !booted {
+			for i := range o.Expanded.Plan.Cells {
+				o.Expanded.Plan.Cells[i].Suite.Stages = []matrix.Stage{matrix.StageValidate}
+			}
+		}
+		data, err := engine.Document("kubernetes", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(data), o.Kubernetes.KVM) != booted || strings.Contains(string(data), `"kvm"`) != booted {
+			t.Errorf("booted %v: the job asks for KVM or not:\n%s", booted, data)
+		}
+	}
+}
+
 // The shards of all jobs are all cells that are wanted.
 func TestJobsAreAllCells(t *testing.T) {
 	t.Parallel()

@@ -29,8 +29,9 @@ func gitlab(o Options) (any, error) {
 			"needs":    []any{map[string]any{"pipeline": "$PARENT_PIPELINE_ID", "job": "plan"}},
 			"script":   []string{o.command(`"$SHARD"`, arch+`-"${SHARD%/*}"`)},
 			// A verdict is no failure of a machine: only 75 is tried again.
-			"retry":     map[string]any{"max": min(o.Retries, 2), "exit_codes": []int{exitcode.Infrastructure}},
-			"artifacts": map[string]any{"when": "always", "paths": []string{"results/"}},
+			"retry": map[string]any{"max": min(o.Retries, 2), "exit_codes": []int{exitcode.Infrastructure}},
+			// Not the image of a cell without a verdict.
+			"artifacts": map[string]any{"when": "always", "paths": []string{"results/"}, "exclude": []string{"results/*/images/**/*"}},
 		}
 	}
 	if len(needs) == 0 {

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/matrix"
 )
 
 // KubernetesOptions says where the jobs run.
@@ -26,7 +27,8 @@ type KubernetesOptions struct {
 	Claim string
 	// Parallelism is how many pods run at one time.
 	Parallelism int
-	// KVM is the resource by which a device plugin gives /dev/kvm out.
+	// KVM is the resource by which a device plugin gives /dev/kvm out. Cells
+	// that no machine runs do not ask for it.
 	KVM string
 }
 
@@ -35,6 +37,8 @@ const (
 	podCPUs      = 2
 	podMemoryMiB = 6144
 	podDiskMiB   = 20480
+	// podGrace is more than stages get to end their machines in, in seconds.
+	podGrace = 60
 )
 
 // maxConfigMap is what a ConfigMap may hold, less some room for its names.
@@ -72,7 +76,7 @@ func kubernetes(o Options) (any, error) {
 	}{"v1", "List", []any{config}}
 	parts := o.parts()
 	for _, arch := range slices.Sorted(maps.Keys(parts)) {
-		list.Items = append(list.Items, o.job(metav1.ObjectMeta{Name: name + "-" + arch, Namespace: k.Namespace, Labels: labels}, name, arch, parts[arch].shards, items))
+		list.Items = append(list.Items, o.job(metav1.ObjectMeta{Name: name + "-" + arch, Namespace: k.Namespace, Labels: labels}, name, arch, parts[arch], items))
 	}
 	return list, nil
 }
@@ -115,17 +119,17 @@ func (o Options) configMap(meta metav1.ObjectMeta) (*corev1.ConfigMap, []corev1.
 	return c, items, nil
 }
 
-func (o Options) job(meta metav1.ObjectMeta, config, arch string, shards int, items []corev1.KeyToPath) *batchv1.Job {
+func (o Options) job(meta metav1.ObjectMeta, config, arch string, p part, items []corev1.KeyToPath) *batchv1.Job {
 	k := o.Kubernetes
-	completions, parallelism, retries := int32(shards), int32(min(max(k.Parallelism, 1), shards)), int32(o.Retries)
-	mode, privileged := batchv1.IndexedCompletion, true
+	completions, parallelism, retries := int32(p.shards), int32(min(max(k.Parallelism, 1), p.shards)), int32(o.Retries)
+	mode, privileged, token, grace := batchv1.IndexedCompletion, true, false, int64(podGrace)
 	resources := corev1.ResourceList{
 		corev1.ResourceCPU:              *resource.NewQuantity(podCPUs, resource.DecimalSI),
 		corev1.ResourceMemory:           *resource.NewQuantity(podMemoryMiB<<20, resource.BinarySI),
 		corev1.ResourceEphemeralStorage: *resource.NewQuantity(podDiskMiB<<20, resource.BinarySI),
 	}
 	accel := "auto"
-	if k.KVM != "" {
+	if k.KVM != "" && slices.ContainsFunc(p.cells, matrix.Cell.Booted) {
 		resources[corev1.ResourceName(k.KVM)] = *resource.NewQuantity(1, resource.DecimalSI)
 		accel = "kvm"
 	}
@@ -152,11 +156,14 @@ func (o Options) job(meta metav1.ObjectMeta, config, arch string, shards int, it
 				Spec: corev1.PodSpec{
 					RestartPolicy: corev1.RestartPolicyNever,
 					NodeSelector:  map[string]string{corev1.LabelArchStable: arch},
+					// A build runs what packages bring; the cluster is not its business.
+					AutomountServiceAccountToken:  &token,
+					TerminationGracePeriodSeconds: &grace,
 					Containers: []corev1.Container{{
 						Name: containerName, Image: k.Image,
 						Command: []string{"nodeimage"},
 						Args: []string{"matrix", "run", matrixMount + "/matrix.yaml", "--ticket", matrixMount + "/ticket.json",
-							"--shard", fmt.Sprintf("$(JOB_COMPLETION_INDEX)/%d", shards), "--retries", "0", "--accel", accel,
+							"--shard", fmt.Sprintf("$(JOB_COMPLETION_INDEX)/%d", p.shards), "--retries", "0", "--accel", accel,
 							"--cpus", fmt.Sprint(podCPUs), "--memory", fmt.Sprint(podMemoryMiB),
 							"--output", resultsMount + "/" + meta.Name + "/$(JOB_COMPLETION_INDEX)"},
 						Env:       []corev1.EnvVar{{Name: "NODEIMAGE_CACHE", Value: cacheMount}},

@@ -1,11 +1,11 @@
-package e2e
+package machine
 
 import (
 	"context"
 	"fmt"
+	"strings"
 
-	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
-	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )
 
 // quietenScript gives every thread a large timer slack; what they start
@@ -23,20 +23,28 @@ for my $pid (grep { /^\d+$/ } readdir $proc) {
 print "$set\n";
 `
 
-// emulatedTimerSlack lets timers fire together: a tick of most kernels.
-const emulatedTimerSlack = "4000000"
+// EmulatedTimerSlack lets timers fire together: a tick of most kernels, in
+// nanoseconds.
+const EmulatedTimerSlack = "4000000"
 
-// quieten spares an emulated machine most of its timer interrupts. Each Go
+// Reported is a node that tells what runs its instructions.
+type Reported interface {
+	run.Runner
+	Report() Report
+}
+
+// Quieten spares an emulated machine most of its timer interrupts. Each Go
 // program has a thread that sleeps for as little as 20 microseconds at a time,
 // and a node runs dozens of them; under emulation an interrupt and the switch
 // of address spaces that follows cost so much that these sleeps take most of
 // both CPUs. It changes when timers fire, by milliseconds, and nothing that is
 // judged. A machine that is not emulated is left as it is. A reboot undoes it.
-func quieten(ctx context.Context, node vm) error {
-	if node.Report().Accel != machine.AccelTCG {
+func Quieten(ctx context.Context, node Reported) error {
+	if node.Report().Accel != AccelTCG {
 		return nil
 	}
-	if _, err := cluster.Perl(ctx, node, quietenScript, emulatedTimerSlack); err != nil {
+	_, err := node.Run(ctx, run.Cmd{Argv: []string{"perl", "-", EmulatedTimerSlack}, Stdin: strings.NewReader(quietenScript)})
+	if err != nil {
 		return fmt.Errorf("giving the node's threads a larger timer slack: %w", err)
 	}
 	return nil

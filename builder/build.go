@@ -103,6 +103,16 @@ func (b *build) rootTree() string { return filepath.Join(b.scratch, treeName) }
 // rawDisk is the assembled disk.
 func (b *build) rawDisk() string { return filepath.Join(b.scratch, b.config.profile.Name+".raw") }
 
+// imagesDir is where images are written before they are published: on the disk
+// of the store, even where scratch is in memory, since an output directory is
+// mostly on the same one and then gets them by a rename.
+func (b *build) imagesDir() string {
+	if b.memory != nil {
+		return b.memory.Inside
+	}
+	return b.scratch
+}
+
 const errorKey = "error" // where the SDK's runners look for the reason of a halt
 
 // fail records why the build stops and stops it. What is recorded first is the

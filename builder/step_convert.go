@@ -32,7 +32,7 @@ func (s *stepConvert) convert(ctx context.Context, format string) error {
 	path, err := disk.Convert(ctx, s.host, format, disk.Source{
 		Raw: s.rawDisk(), Size: s.layout.Size, Name: p.Name,
 		Distribution: p.OS.Distribution, Arch: p.OS.Arch, Seed: s.inputs,
-	}, s.scratch)
+	}, s.imagesDir())
 	if err != nil {
 		return err
 	}

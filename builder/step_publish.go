@@ -52,7 +52,7 @@ func (s *stepPublish) publish(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	manifest := filepath.Join(s.scratch, "manifest.json")
+	manifest := filepath.Join(s.imagesDir(), "manifest.json")
 	if err := os.WriteFile(manifest, append(text, '\n'), 0o644); err != nil {
 		return nil, err
 	}

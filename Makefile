@@ -12,7 +12,7 @@ PACKER  ?= packer
 
 GO      ?= go
 # Building an image needs root for mknod and chroot; the suite does not.
-SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,HOME,GOPROXY,GOSUMDB,GOFLAGS,CGO_ENABLED,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,NODEIMAGE_MIRRORS,NODEIMAGE_CACHE,XDG_CACHE_HOME)
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,HOME,GOPROXY,GOSUMDB,GOFLAGS,CGO_ENABLED,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,NODEIMAGE_MIRRORS,NODEIMAGE_CACHE,NODEIMAGE_SCRATCH,XDG_CACHE_HOME)
 LDFLAGS := -s -w
 # One way to compile for programs, tests, vet and staticcheck, so that each
 # package is compiled once; the components of an image have the same two.

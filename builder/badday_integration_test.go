@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/userns"
@@ -220,6 +221,7 @@ func TestMirrorIsCut(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	full, shared := workspace(t, debian, keyring), warmCache(t)
 	t.Setenv("BUILDER_TEST_NO_SPACE_CHECK", "1")
+	t.Setenv(memory.ScratchVariable, memory.OnDisk)
 	for _, tc := range []struct{ size, step string }{
 		{"64m", "bootstrapping"}, {"400m", "unpacking the base system"}, {"800m", "assembling the disk"}, {"1080m", "writing qcow2"},
 	} {

@@ -285,6 +285,7 @@ var hostile = []string{"unshare", "--uts", "sh", "-c", `hostname elsewhere; umas
 var hostileEnv = []string{
 	"TZ=Pacific/Kiritimati", "LANG=tr_TR.UTF-8", "LC_ALL=tr_TR.UTF-8", "LANGUAGE=tr:de", "HOME=/nonexistent", "USER=someone", "LOGNAME=someone",
 	"SOURCE_DATE_EPOCH=1", "PYTHONHASHSEED=7", "PERL_HASH_SEED=7", "PERL_PERTURB_KEYS=1", "TAR_OPTIONS=--mtime=@5", "PYTHONDONTWRITEBYTECODE=1", "MTOOLSRC=/dev/null", "MKE2FS_DEVICE_SECTSIZE=4096",
+	"NODEIMAGE_SCRATCH=disk", // the other build works in memory where there is enough
 }
 
 func readManifest(t *testing.T, dir string) manifest.Manifest {

@@ -48,7 +48,7 @@ func (s *stepInstallBoot) initramfsFor(ctx context.Context, kernel string) error
 	if key == "" {
 		return makeIt(ctx)
 	}
-	begun := s.initramfs.takes(kernel, key)
+	s.initramfs.settle(kernel, key)
 	made := false
 	dir, err := s.store.Do(ctx, key, func(ctx context.Context, dir string) error {
 		made = true
@@ -60,8 +60,8 @@ func (s *stepInstallBoot) initramfsFor(ctx context.Context, kernel string) error
 	if err != nil || made {
 		return err
 	}
-	if begun {
-		s.ui.Say("  The initramfs of " + kernel + " is in the cache, or was made while the provisioners worked")
+	if s.initramfs.has(kernel, key) {
+		s.ui.Say("  The initramfs of " + kernel + " was made while the provisioners worked")
 	} else {
 		s.ui.Say("  Nothing that the initramfs of " + kernel + " is made of has changed: taking it from the cache")
 	}

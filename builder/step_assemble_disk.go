@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/disk"
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 )
 
@@ -82,7 +83,8 @@ func diskFull(err error) error {
 		return err
 	}
 	if errors.Is(err, unix.ENOSPC) || strings.Contains(strings.ToLower(err.Error()), "no space left on device") {
-		return exitcode.Transient(fmt.Errorf("the disk is full: free some space, or set cache_directory to a directory on another file system: %w", err))
+		return exitcode.Transient(fmt.Errorf("the disk is full: free some space, or set cache_directory to a directory on another file system; "+
+			"a build in memory gets half of it: set %s=%s for a larger one: %w", memory.ScratchVariable, memory.OnDisk, err))
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
@@ -63,6 +64,7 @@ type begunInitramfs struct {
 	keyed  chan struct{}     // closed when keys is there
 	keys   map[string]string // by kernel
 	ended  chan struct{}
+	made   sync.Map // the kernels whose initramfs was made, and not in the store
 }
 
 func (b *build) beginInitramfs(ctx context.Context, kernels []string) *begunInitramfs {
@@ -80,7 +82,10 @@ func (b *build) beginInitramfs(ctx context.Context, kernels []string) *begunInit
 		close(begun.keyed)
 		for _, kernel := range kernels {
 			if key := begun.keys[kernel]; key != "" {
-				_, _ = b.store.Do(ctx, key, func(ctx context.Context, dir string) error { return b.makeInitramfsAside(ctx, kernel, dir) })
+				_, _ = b.store.Do(ctx, key, func(ctx context.Context, dir string) error {
+					begun.made.Store(kernel, true)
+					return b.makeInitramfsAside(ctx, kernel, dir)
+				})
 			}
 		}
 	}()
@@ -92,24 +97,29 @@ func (b *begunInitramfs) stop() {
 	<-b.ended
 }
 
-// takes tells whether the initramfs of that key is being made or was, and ends
-// the work if it is for nothing.
-func (b *begunInitramfs) takes(kernel, key string) bool {
+// settle ends the work if it is for nothing: if the initramfs is one of another
+// key in the end.
+func (b *begunInitramfs) settle(kernel, key string) {
 	if b == nil {
+		return
+	}
+	if <-b.keyed; b.keys[kernel] != key {
+		b.stop()
+	}
+}
+
+// has tells whether the initramfs of that key was made by this work.
+func (b *begunInitramfs) has(kernel, key string) bool {
+	if b == nil || b.keys[kernel] != key {
 		return false
 	}
-	<-b.keyed
-	if b.keys[kernel] == key {
-		return true
-	}
-	b.stop()
-	return false
+	_, made := b.made.Load(kernel)
+	return made
 }
 
 // asideScript makes an initramfs where nobody else sees it, and prints its mode
-// in a line and then the file. Provisioners come first: what is left to do when
-// they are done then has both processors.
-const asideScript = `cd /run && nice -n 19 mkinitramfs -o initramfs "$1" >&2 && stat -c %a initramfs && cat initramfs`
+// in a line and then the file.
+const asideScript = `cd /run && mkinitramfs -o initramfs "$1" >&2 && stat -c %a initramfs && cat initramfs`
 
 // makeInitramfsAside puts into the directory dir of this host what
 // update-initramfs would write into the image.

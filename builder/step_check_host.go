@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	"golang.org/x/sys/unix"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/builder/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
@@ -61,6 +62,7 @@ func (s *stepCheckHost) check(ctx context.Context) error {
 		checkArch(s.config.profile.OS.Arch, runtime.GOARCH),
 		checkTools(tools(), s.lookUp),
 		s.checkRoot(),
+		memory.Check(),
 	)
 	if err != nil {
 		return exitcode.BadInput(err)

@@ -23,9 +23,27 @@ import (
 // image of a node with all container images are 3.5 GB together.
 const enough = 4 << 30
 
+// ScratchVariable names the variable of the environment by which a user keeps
+// builds out of memory: its value is then [OnDisk].
+const (
+	ScratchVariable = "NODEIMAGE_SCRATCH"
+	OnDisk          = "disk"
+)
+
+// Check refuses another value of the variable.
+func Check() error {
+	if value := os.Getenv(ScratchVariable); value != "" && value != OnDisk {
+		return fmt.Errorf("%s is %q: expected %q, or nothing for memory where there is enough", ScratchVariable, value, OnDisk)
+	}
+	return nil
+}
+
 // Room returns how large a directory in memory may become on this host, in
-// bytes: half of what is available, or 0 when that is too little.
+// bytes: half of what is available, or 0 when that is too little or not wanted.
 func Room() int64 {
+	if os.Getenv(ScratchVariable) == OnDisk {
+		return 0
+	}
 	meminfo, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		return 0

@@ -2,6 +2,18 @@ package memory
 
 import "testing"
 
+func TestScratchVariable(t *testing.T) {
+	for value, ok := range map[string]bool{"": true, OnDisk: true, "memory": false, "Disk": false} {
+		t.Setenv(ScratchVariable, value)
+		if err := Check(); (err == nil) != ok {
+			t.Errorf("%q: %v", value, err)
+		}
+		if value == OnDisk && Room() != 0 {
+			t.Errorf("%q: a build has %d bytes of memory", value, Room())
+		}
+	}
+}
+
 func TestRoom(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

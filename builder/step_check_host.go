@@ -109,6 +109,7 @@ func tools() []tool {
 		{"gpgv", "gpgv"},
 		{"tar", "tar"},
 		{"unshare", "util-linux"},
+		{"nsenter", "util-linux"},
 		{"setpriv", "util-linux"},
 		{"mount", "mount"},
 		{"mknod", "coreutils"},

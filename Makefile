@@ -11,7 +11,7 @@ INTEGRATION ?= $(shell grep -rl --include='*_test.go' '^//go:build integration$$
 PACKER  ?= packer
 
 GO      ?= go
-# Building an image needs root for mknod and chroot; the suite does not.
+# Building an image needs root for mounts and chroot; the suite does not.
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,HOME,GOPROXY,GOSUMDB,GOFLAGS,CGO_ENABLED,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,NODEIMAGE_MIRRORS,NODEIMAGE_CACHE,NODEIMAGE_SCRATCH,XDG_CACHE_HOME)
 LDFLAGS := -s -w
 # One way to compile for programs, tests, vet and staticcheck, so that each

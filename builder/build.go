@@ -103,6 +103,11 @@ func (b *build) rootTree() string { return filepath.Join(b.scratch, treeName) }
 // rawDisk is the assembled disk.
 func (b *build) rawDisk() string { return filepath.Join(b.scratch, b.config.profile.Name+".raw") }
 
+// newLayout is the profile's disk with identifiers that follow from seed.
+func (b *build) newLayout(seed string) (disk.Layout, error) {
+	return disk.NewLayout(b.config.firmware, b.config.size, b.config.espSize, b.config.profile.Disk.RootLabel, seed, b.base.Epoch)
+}
+
 // imagesDir is where images are written before they are published: on the disk
 // of the store, even where scratch is in memory, since an output directory is
 // mostly on the same one and then gets them by a rename.

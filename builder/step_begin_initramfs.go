@@ -36,7 +36,7 @@ func (s *stepBeginInitramfs) Run(ctx context.Context, state multistep.StateBag) 
 		return s.fail(state, "looking for kernels", err)
 	}
 	// The same table but for the identifiers, which follow from all inputs.
-	layout, err := disk.NewLayout(s.config.firmware, s.config.size, s.config.espSize, s.config.profile.Disk.RootLabel, s.base.Key, s.base.Epoch)
+	layout, err := s.newLayout(s.base.Key)
 	if err == nil {
 		err = disk.WriteFSTab(s.root, layout)
 	}

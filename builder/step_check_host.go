@@ -112,7 +112,6 @@ func tools() []tool {
 		{"nsenter", "util-linux"},
 		{"setpriv", "util-linux"},
 		{"mount", "mount"},
-		{"mknod", "coreutils"},
 		{"hostname", "hostname"},
 		{"chroot", "coreutils"},
 		{"sfdisk", "fdisk"},

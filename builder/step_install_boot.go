@@ -32,7 +32,7 @@ func (s *stepInstallBoot) install(ctx context.Context) error {
 	p := s.config.profile
 	var err error
 	// Identifiers follow from the inputs: the same image has the same ones.
-	s.layout, err = disk.NewLayout(s.config.firmware, s.config.size, s.config.espSize, p.Disk.RootLabel, s.inputs, s.base.Epoch)
+	s.layout, err = s.newLayout(s.inputs)
 	if err != nil {
 		return err
 	}

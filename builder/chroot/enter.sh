@@ -52,7 +52,8 @@ done
 for node in null zero full random urandom tty; do
 	: >"$root/dev/$node" || die "making /dev/$node"
 done
-# SysRq is this host's, too.
+# SysRq is this host's, too. A kernel without it gets /proc/sys twice, which changes
+# nothing.
 sysrq=$escaped/proc/sysrq-trigger
 [ -e "$root/proc/sysrq-trigger" ] || sysrq=$escaped/proc/sys
 mount_all \

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -64,9 +63,6 @@ func linkTree(from, to string) error {
 				return err
 			}
 			return os.Symlink(target, at)
-		}
-		if err := os.Link(path, at); err == nil || errors.Is(err, fs.ErrExist) {
-			return err
 		}
 		return store.CopyFile(path, at)
 	})

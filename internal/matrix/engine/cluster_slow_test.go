@@ -65,7 +65,7 @@ func goodImage(t *testing.T) nodeImage {
 	if image.path == "" {
 		image.path = filepath.Join(repository, "build", "debian-13.qcow2")
 	}
-	data, err := os.ReadFile(strings.TrimSuffix(image.path, ".qcow2") + ".manifest.json")
+	data, err := os.ReadFile(manifest.PathOf(image.path))
 	if errors.Is(err, os.ErrNotExist) {
 		t.Skipf("no image to make a cluster of: %v: run 'make image', or name one with %s", err, imageVariable)
 	}

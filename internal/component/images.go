@@ -61,21 +61,43 @@ func (m *Maker) askKubeadm(ctx context.Context, names []string) error {
 	if !ok {
 		return fmt.Errorf("component kubernetes has no kubeadm")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, probeTimeout, fmt.Errorf("no answer after %s", probeTimeout))
-	defer cancel()
-	argv := []string{"env", "-i", "HOME=/nonexistent", kubeadm.Path, "config", "images", "list",
-		"--kubernetes-version=v" + kubernetes.Version, "--image-repository=" + m.profile.Kubernetes.ImageRepository}
-	result, err := m.runner.Run(ctx, run.Cmd{Argv: argv, Dir: "/"})
+	wants, err := m.kubeadmImages(ctx, kubeadm, kubernetes.Version)
 	if err != nil {
-		return fmt.Errorf("asking kubeadm for its images: %w", err)
+		return err
 	}
-	wants := strings.Fields(result.Stdout)
 	got, expected := slices.Sorted(slices.Values(names)), slices.Sorted(slices.Values(wants))
 	if !slices.Equal(got, expected) {
 		return exitcode.BadInput(fmt.Errorf("profile %s: kubeadm %s asks for the images %s, and the profile's components give %s: set `components.<name>.image` to what kubeadm asks for",
 			m.profile.Name, kubernetes.Version, strings.Join(expected, ", "), strings.Join(got, ", ")))
 	}
 	return nil
+}
+
+// kubeadmList is what a kubeadm's answer is in the store.
+const kubeadmList = "images"
+
+// kubeadmImages asks a kubeadm for its images, once: it always says the same, and
+// starting it takes a good part of finding out that nothing has changed.
+func (m *Maker) kubeadmImages(ctx context.Context, kubeadm File, version string) ([]string, error) {
+	argv := []string{"config", "images", "list", "--kubernetes-version=v" + version, "--image-repository=" + m.profile.Kubernetes.ImageRepository}
+	key, err := store.Key("kubeadm", kubeadm.SHA256, argv)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := m.store.Do(ctx, key, func(ctx context.Context, dir string) error {
+		ctx, cancel := context.WithTimeoutCause(ctx, probeTimeout, fmt.Errorf("no answer after %s", probeTimeout))
+		defer cancel()
+		result, err := m.runner.Run(ctx, run.Cmd{Argv: append([]string{"env", "-i", "HOME=/nonexistent", kubeadm.Path}, argv...), Dir: "/"})
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, kubeadmList), []byte(result.Stdout), 0o644)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("asking kubeadm for its images: %w", err)
+	}
+	list, err := os.ReadFile(filepath.Join(dir, kubeadmList))
+	return strings.Fields(string(list)), err
 }
 
 // image makes one image, or pulls it.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,8 +153,7 @@ func TestImages(t *testing.T) {
 		}
 	}
 
-	// The same again comes from the store: neither dpkg-deb nor a change.
-	f.ExpectFunc("kubeadm", func(c run.Cmd) bool { return strings.Contains(run.Quote(c.Argv), "kubeadm config") }).Returns(kubeadm137)
+	// The same again comes from the store: neither kubeadm nor dpkg-deb are asked.
 	again, err := m.Images(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -162,21 +162,22 @@ func TestImages(t *testing.T) {
 		t.Errorf("the second time (-want +got):\n%s", diff)
 	}
 
-	// Another kubelet makes no image anew.
-	k := m.sources["kubernetes"].(contents)
-	k.files = map[string]string{"kubelet": "another"}
-	for name, text := range m.sources["kubernetes"].(contents).files {
-		if name != "kubelet" {
-			k.files[name] = text
+	// Another kubelet makes no image anew, nor does another kubeadm, which is
+	// asked itself.
+	for _, program := range []string{"kubelet", "kubeadm"} {
+		k := m.sources["kubernetes"].(contents)
+		k.files = maps.Clone(k.files)
+		k.files[program] = "another"
+		m.sources["kubernetes"] = k
+		if program == "kubeadm" {
+			f.ExpectFunc("kubeadm", func(c run.Cmd) bool { return strings.Contains(run.Quote(c.Argv), "kubeadm config") }).Returns(kubeadm137)
 		}
-	}
-	m.sources["kubernetes"] = k
-	f.ExpectFunc("kubeadm", func(c run.Cmd) bool { return strings.Contains(run.Quote(c.Argv), "kubeadm config") }).Returns(kubeadm137)
-	if again, err = m.Images(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(images, again); diff != "" {
-		t.Errorf("with another kubelet (-want +got):\n%s", diff)
+		if again, err = m.Images(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(images, again); diff != "" {
+			t.Errorf("with another %s (-want +got):\n%s", program, diff)
+		}
 	}
 }
 
@@ -224,7 +225,8 @@ func TestAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := len(m.sources) + len(strings.Fields(kubeadm137)); len(entries) != want {
+	// One more is what kubeadm said.
+	if want := len(m.sources) + len(strings.Fields(kubeadm137)) + 1; len(entries) != want {
 		t.Errorf("%d entries in the store, expected %d", len(entries), want)
 	}
 }

@@ -23,9 +23,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nodeimage/packer-plugin-nodeimage/builder/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/userns"
 )
 

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/disk"
-	"github.com/nodeimage/packer-plugin-nodeimage/builder/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/memory"
 )
 
 // stepAssembleDisk makes the raw disk from the root file system.

@@ -14,8 +14,8 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 	"golang.org/x/sys/unix"
 
-	"github.com/nodeimage/packer-plugin-nodeimage/builder/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/userns"

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder/bootstrap"
-	"github.com/nodeimage/packer-plugin-nodeimage/builder/memory"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/rooted"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )

@@ -118,6 +118,8 @@ func (r resolver) Images(context.Context) ([]component.Image, error) {
 	return images, nil
 }
 
+func (r resolver) Preloaded(context.Context) (string, error) { return "", nil }
+
 func resolve(t *testing.T, r resolver) *parts.Set {
 	t.Helper()
 	var names []string

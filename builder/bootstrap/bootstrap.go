@@ -16,11 +16,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nodeimage/packer-plugin-nodeimage/builder/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/debstore"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/signature"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"

@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 )
 
 // componentsOnly makes a store in dir of what the user's store has of components:
-// all but bases, initramfs and the packages that a base was made of. Files are
+// all but bases, initramfs, imported images and the packages that a base was made
+// of. Files are
 // linked where the two can share them.
 func componentsOnly(dir string) error {
 	from, err := store.DefaultDir()
@@ -37,11 +39,11 @@ func componentsOnly(dir string) error {
 	return nil
 }
 
-// madeByBuilds tells bases and initramfs from components.
+// madeByBuilds tells bases, initramfs and imported images from components.
 func madeByBuilds(entry string) (bool, error) {
 	files, err := os.ReadDir(filepath.Join(entry, "data"))
 	for _, f := range files {
-		if f.Name() == "rootfs.tar" || f.Name() == "boot" {
+		if f.Name() == "rootfs.tar" || f.Name() == "boot" || f.Name() == component.PreloadedTar {
 			return true, nil
 		}
 	}

@@ -39,12 +39,13 @@ func main() {
 	image := flag.String("image", "", "only look into this image, and build nothing")
 	guestfish := flag.String("guestfish", "guestfish", "the guestfish to compare with")
 	patch := flag.String("patch", "", "profile that stands for a patch; default: the profile with one sysctl more")
+	kubernetes := flag.String("kubernetes", "", "the same profile with another Kubernetes, to build that, too")
 	result := flag.String("e2e", "", "result of the suite (summary.json) to compare")
 	limit := flag.Duration("peer-limit", 10*time.Minute, "longest time for a peer; 0 for no peers")
 	output := flag.String("json", "", "also write the measurements to this file")
 	history := flag.String("history", "", "also append the measurements to this file")
 	flag.Parse()
-	b := bench{profile: *profile, tool: *tool, guestfish: *guestfish, patch: *patch, suite: *result, limit: *limit}
+	b := bench{profile: *profile, tool: *tool, guestfish: *guestfish, patch: *patch, kubernetes: *kubernetes, suite: *result, limit: *limit}
 	b.Run = benchlog.Run{Time: time.Now().UTC().Truncate(time.Second), Tool: version.String(), CPUs: runtime.NumCPU(), Profile: *profile}
 	err := b.run(ctx, *image)
 	if err == nil && *output != "" {
@@ -61,7 +62,7 @@ func main() {
 
 // bench is one run of the benchmark.
 type bench struct {
-	profile, tool, guestfish, patch, suite string
+	profile, tool, guestfish, patch, kubernetes, suite string
 
 	limit time.Duration // of a peer
 
@@ -147,11 +148,13 @@ func (b *bench) build(ctx context.Context, dir string) error {
 		}
 	}
 	cold := filepath.Join(dir, "store")
-	inColdStore := func() (int64, error) {
-		return command(ctx, "env", "NODEIMAGE_CACHE="+cold, b.tool, "build", b.profile, "--force", "-o", filepath.Join(dir, "cold"))
+	inColdStore := func(profile string) func() (int64, error) {
+		return func() (int64, error) {
+			return command(ctx, "env", "NODEIMAGE_CACHE="+cold, b.tool, "build", profile, "--force", "-o", filepath.Join(dir, "cold"))
+		}
 	}
 	// What has to be compiled or fetched is not what is measured.
-	for _, profile := range []string{b.profile, b.patch} {
+	for _, profile := range []string{b.profile, b.patch, b.kubernetes} {
 		if profile == "" {
 			continue
 		}
@@ -165,11 +168,18 @@ func (b *bench) build(ctx context.Context, dir string) error {
 	}
 	err = errors.Join(
 		measure("floor: plain mmdebstrap of the same packages", func() (int64, error) { return floor(ctx, p, dir) }),
-		measure("image, cold but for components", inColdStore),
+		measure("image, cold but for components", inColdStore(b.profile)),
 		measure("image, base and components ready", build(b.profile, "--force")),
 		measure("image, patched", build(patched, "--force")),
-		measure("image, nothing changed", build(b.profile)),
 	)
+	if err == nil && b.kubernetes != "" {
+		// In the store that has what the cold build left, and neither an image of
+		// this one nor its container images imported.
+		err = measure("image, another Kubernetes", inColdStore(b.kubernetes))
+	}
+	if err == nil {
+		err = measure("image, nothing changed", build(b.profile))
+	}
 	if err != nil {
 		return err
 	}

@@ -54,4 +54,8 @@ type Resolver interface {
 	// Images returns the container images that this profile's kubeadm asks
 	// for, in the order `kubeadm config images list` prints them.
 	Images(ctx context.Context) ([]Image, error)
+	// Preloaded returns what containerd's root directory holds once those
+	// images are imported, as a tar that is compressed with zstd, or "" when
+	// this host cannot prepare it. See [preload.Unpack].
+	Preloaded(ctx context.Context) (path string, err error)
 }

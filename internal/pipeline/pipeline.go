@@ -11,6 +11,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
@@ -89,7 +90,9 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	if !opts.Force {
 		there = hashAhead(hashing, opts.OutputDir, p.Name)
 	}
-	made, err := resolve(ctx, opts, p, s, locked)
+	var images ahead
+	defer images.stop()
+	made, err := resolve(ctx, opts, p, s, locked, func(r component.Resolver) { images.start(ctx, r) })
 	if err != nil {
 		return Result{}, nameMissing(ctx, opts, s, locked, err)
 	}

@@ -4,30 +4,41 @@
 #                           and pinned
 #   import NAME=DIGEST...   brings them there from the tars 1.tar, 2.tar... in
 #                           $NODEIMAGE_STAGE, and checks
+#   pack   NAME=DIGEST...   imports them into a store that is thrown away, and
+#                           writes what is in it to standard output, as a tar
+#   unpack                  makes the store of such a tar on standard input
 #
 # It talks to the containerd that runs, and else starts one for as long as it
 # needs: without CRI, networks or anything else that leaves traces, its state
-# below /run.
+# below /run. A pack always has its own, in a tmpfs of $NODEIMAGE_SIZE bytes on
+# $NODEIMAGE_MOUNT, a directory that nobody else sees in this mount namespace.
 set -eu
 mode=$1
 shift
+run=/run
 root=/var/lib/containerd
 sock=/run/containerd/containerd.sock
 work=
 pid=
+reason=
+
+stop() {
+	[ -n "$pid" ] || return 0
+	kill "$pid" 2>/dev/null || :
+	wait "$pid" || :
+	pid=
+}
 
 finish() {
 	rc=$?
 	trap '' INT TERM HUP
 	trap - EXIT
-	if [ -n "$pid" ]; then
-		kill "$pid" 2>/dev/null || :
-		wait "$pid" || :
-	fi
+	stop
 	if [ -n "$work" ]; then
 		[ "$rc" = 0 ] || [ "$mode" = check ] || tail -n 20 "$work/log" >&2 || :
 		rm -rf -- "$work"
 	fi
+	[ -z "$reason" ] || echo "preload: $reason" >&2
 	exit "$rc"
 }
 trap finish EXIT
@@ -35,7 +46,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 die() {
-	echo "preload: $*" >&2
+	reason=$*
 	exit 1
 }
 
@@ -87,13 +98,25 @@ unready() {
 	done
 }
 
+case $mode in
 # Without a database there is nothing to ask for.
-[ "$mode" = import ] || [ -e "$root/io.containerd.metadata.v1.bolt/meta.db" ] || exit 1
-work=$(mktemp -d /run/nodeimage-preload.XXXXXX)
+check) [ -e "$root/io.containerd.metadata.v1.bolt/meta.db" ] || exit 1 ;;
+pack)
+	run=$NODEIMAGE_MOUNT
+	mount -n -t tmpfs -o "mode=0755,size=$NODEIMAGE_SIZE" preload "$run" || die "mounting memory on $run failed"
+	root=$run/containerd sock=
+	;;
+unpack)
+	mkdir -p "$root"
+	tar --extract --directory="$root" --numeric-owner --same-owner --preserve-permissions --xattrs '--xattrs-include=*' --delay-directory-restore
+	exit
+	;;
+esac
+work=$(mktemp -d "$run/nodeimage-preload.XXXXXX")
 : >"$work/log"
 [ -S "$sock" ] && reach || start
 
-if [ "$mode" = import ]; then
+if [ "$mode" != check ]; then
 	n=0
 	for want; do
 		n=$((n + 1))
@@ -113,4 +136,9 @@ left=$(unready "$@") || left=unknown
 if [ -n "$left" ]; then
 	[ "$mode" = check ] || cat "$work/check" "$work/list" >&2 || :
 	die "not there with this digest, whole, unpacked and pinned: $left"
+fi
+if [ "$mode" = pack ]; then
+	stop # it writes its databases out
+	# What it calls itself is not for others.
+	tar --create --directory="$root" --exclude='./*/uuid' --sort=name --numeric-owner --format=pax --xattrs '--xattrs-include=*' .
 fi

@@ -4,7 +4,6 @@
 package kubernetes
 
 import (
-	_ "embed"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/preload"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/parts"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/plan"
@@ -28,9 +28,6 @@ const kubernetesComponent = "kubernetes"
 const crictlComponent = "crictl"
 
 const binDir = "/usr/bin" // where upstream's packages and kubeadm's drop-in have them
-
-//go:embed preload.sh
-var preloadScript string
 
 // Components that the plan places, as files or inside container images: all
 // but the runtime's.
@@ -126,7 +123,6 @@ func preloadStep(p *profiles.Profile, set *parts.Set) (plan.Step, error) {
 			wants = append(wants, image.Name+"="+image.Digest)
 		}
 	}
-	cmd.Argv = append([]string{"sh", "-c", preloadScript, "preload", "import"}, wants...)
-	cmd.Unless = append([]string{"sh", "-c", preloadScript, "preload", "check"}, wants...)
+	cmd.Argv, cmd.Unless = preload.Import(wants), preload.Check(wants)
 	return plan.Step{Why: "a first boot pulls and unpacks nothing, and the kubelet never collects these", Command: cmd}, nil
 }

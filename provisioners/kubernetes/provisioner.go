@@ -12,6 +12,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/parts"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/plan/executor"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/setup"
 )
@@ -68,12 +69,19 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	if err != nil {
 		return err
 	}
-	set, err := setup.Parts(ctx, ui, p.Open, p.profile, p.config.CacheDirectory, true, Components(p.profile)...)
+	resolver, err := setup.Resolver(ui, p.Open, p.profile, p.config.CacheDirectory)
+	if err != nil {
+		return err
+	}
+	set, err := parts.Resolve(ctx, resolver, true, Components(p.profile)...)
 	if err != nil {
 		return err
 	}
 	todo, err := Plan(p.profile, set)
 	if err != nil {
+		return err
+	}
+	if err := Place(ctx, target, ui.Say, resolver); err != nil {
 		return err
 	}
 	if err := setup.Carry(ctx, ui, target, todo); err != nil {

@@ -18,13 +18,14 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/boltcopy"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/preload"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/plan"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/plan/executor"
 )
 
 const (
-	containerdRoot = "/var/lib/containerd"
+	containerdRoot = preload.Root
 	snapshots      = containerdRoot + "/io.containerd.snapshotter.v1.overlayfs/snapshots"
 )
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
+	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/parts"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/plan/executor"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/setup"
 )
@@ -67,7 +68,11 @@ func (p *Provisioner) Provision(ctx context.Context, ui packersdk.Ui, comm packe
 	if err != nil {
 		return err
 	}
-	set, err := setup.Parts(ctx, ui, p.Open, p.profile, p.config.CacheDirectory, false, Components(p.profile)...)
+	resolver, err := setup.Resolver(ui, p.Open, p.profile, p.config.CacheDirectory)
+	if err != nil {
+		return err
+	}
+	set, err := parts.Resolve(ctx, resolver, false, Components(p.profile)...)
 	if err != nil {
 		return err
 	}

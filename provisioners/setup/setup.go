@@ -14,7 +14,6 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
-	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/parts"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/plan"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/plan/executor"
 )
@@ -38,17 +37,13 @@ func Open(p *profiles.Profile, dir string, logf func(string, ...any)) (component
 	return component.New(p, s, component.Options{Logf: logf})
 }
 
-// Parts opens the resolver and gets the named components, and the images when
-// they are wanted, telling ui what takes long.
-func Parts(ctx context.Context, ui packersdk.Ui, open OpenResolver, p *profiles.Profile, dir string, images bool, names ...string) (*parts.Set, error) {
+// Resolver opens the way to components by open, or by Open if that is nil, and
+// has it tell ui what takes long.
+func Resolver(ui packersdk.Ui, open OpenResolver, p *profiles.Profile, dir string) (component.Resolver, error) {
 	if open == nil {
 		open = Open
 	}
-	resolver, err := open(p, dir, func(format string, args ...any) { ui.Say(fmt.Sprintf(format, args...)) })
-	if err != nil {
-		return nil, err
-	}
-	return parts.Resolve(ctx, resolver, images, names...)
+	return open(p, dir, func(format string, args ...any) { ui.Say(fmt.Sprintf(format, args...)) })
 }
 
 // Profile loads the profile that the option names. All its problems are

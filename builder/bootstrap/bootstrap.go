@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/debstore"
@@ -101,26 +102,39 @@ func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
 		})
 		return base, err
 	}
-	version, err := m.Host.Run(ctx, run.Cmd{Argv: []string{"mmdebstrap", "--version"}})
-	if err != nil {
-		return Base{}, err
-	}
+	version := m.askVersion(ctx)
+	defer func() { _, _ = version() }()
 	var base Base
 	err = m.retry(ctx, func() (err error) {
-		base, err = m.make(ctx, p, strings.TrimSpace(version.Stdout), keyrings)
+		base, err = m.make(ctx, p, version, keyrings)
 		return err
 	})
 	return base, err
 }
 
+// askVersion starts to ask mmdebstrap for its version, which takes as long as
+// asking the archive what it has, and returns what waits for the answer.
+func (m Maker) askVersion(ctx context.Context) func() (string, error) {
+	ask := sync.OnceValues(func() (string, error) {
+		version, err := m.Host.Run(ctx, run.Cmd{Argv: []string{"mmdebstrap", "--version"}})
+		return strings.TrimSpace(version.Stdout), err
+	})
+	go func() { _, _ = ask() }()
+	return ask
+}
+
 // make is one attempt, with the mmdebstrap of that version and keyrings of
 // those sums. It starts from what the archive is now: a mirror that was updated in
 // the middle of the attempt before has other packages.
-func (m Maker) make(ctx context.Context, p *profiles.Profile, version string, keyrings []string) (Base, error) {
+func (m Maker) make(ctx context.Context, p *profiles.Profile, askedVersion func() (string, error), keyrings []string) (Base, error) {
 	releases, err := m.lockedReleases()
 	if m.Lock == nil {
 		releases, err = FetchReleases(ctx, p.Archive)
 	}
+	if err != nil {
+		return Base{}, err
+	}
+	version, err := askedVersion()
 	if err != nil {
 		return Base{}, err
 	}

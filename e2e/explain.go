@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/onsi/ginkgo/v2"
@@ -9,6 +10,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 )
 
 // explained separates an assertion's message from the diagnosis.
@@ -30,7 +32,34 @@ func (s *suite) fail(message string, callerSkip ...int) {
 		s.setInfra(reason)
 		ginkgo.AbortSuite("no verdict: "+reason.Error(), skip)
 	}
-	ginkgo.Fail(message+explained+s.explain(), skip)
+	explanation := s.explain()
+	if reason := s.starved(); reason != nil {
+		s.setInfra(reason)
+		ginkgo.AbortSuite("no verdict: "+reason.Error(), skip)
+	}
+	ginkgo.Fail(message+explained+explanation, skip)
+}
+
+// starved returns why a failure is no verdict: this host did not let a machine
+// run, and nothing that was seen is certain of another cause.
+func (s *suite) starved() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.starvedLocked()
+}
+
+func (s *suite) starvedLocked() error {
+	for _, f := range s.causes {
+		if f.Confidence == cause.Certain {
+			return nil
+		}
+	}
+	for _, m := range s.booted {
+		if text := m.Starved(); text != "" {
+			return exitcode.Transient(errors.New(text))
+		}
+	}
+	return nil
 }
 
 // explain names the causes that everything noted so far points to.

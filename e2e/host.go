@@ -61,6 +61,9 @@ func (a *attached) Err() error { return nil }
 // Kill ends the connections.
 func (a *attached) Kill() error { return a.Close() }
 
+// Starved knows nothing: how that machine's own host is, nobody can see from here.
+func (a *attached) Starved() string { return "" }
+
 // ScanConsole finds nothing. The specs about the console do not run on a host.
 func (a *attached) ScanConsole(...machine.Allow) ([]machine.Finding, error) { return nil, nil }
 

@@ -31,6 +31,7 @@ type fakeVM struct {
 	console []machine.Finding
 	answers map[string]func(run.Cmd) (run.Result, error)
 	gone    error
+	starved string
 	report  machine.Report
 }
 
@@ -95,6 +96,7 @@ func (m *fakeVM) CollectJournal(context.Context) ([]string, error) { return nil,
 func (m *fakeVM) Report() machine.Report                           { return m.report }
 func (m *fakeVM) Err() error                                       { return m.gone }
 func (m *fakeVM) Dir() string                                      { return m.dir }
+func (m *fakeVM) Starved() string                                  { return m.starved }
 func (m *fakeVM) Kill() error                                      { return nil }
 func (m *fakeVM) BootTimes(context.Context) (machine.BootTimes, error) {
 	return machine.BootTimes{}, nil
@@ -223,6 +225,15 @@ func scenarios() map[string]Options {
 		"QEMU killed under a spec": {LabelFilter: "kubeadm && smoke", boot: boots(&fakeVM{
 			answers: with("kubeadm version", fails(255, "connection lost")),
 			gone:    exitcode.Transient(&machine.StateError{State: machine.ErrGuestDied, Cause: "QEMU was killed by signal 9"})})},
+		// What looks broken on a host that did not run the machine need not be.
+		"starved": {LabelFilter: "kubeadm && smoke", boot: boots(&fakeVM{
+			answers: with("kubeadm version", fails(1, "kubeadm: i/o timeout")), starved: "for 10m0s this host was too busy"})},
+		"starved, with a certain cause": {LabelFilter: "kubeadm && smoke", boot: boots(&fakeVM{
+			answers: merged(with("kubeadm version", text("v1.34.3\n")), "probe script", text(mismatchProbe)), starved: "for 10m0s this host was too busy"})},
+		"starved and good": {LabelFilter: "uefi && boot && !image", boot: boots(&fakeVM{answers: good, starved: "for 10m0s this host was too busy"})},
+		// A command that did not run says nothing about what it was to look for.
+		"parser not looked for": {LabelFilter: bootOnly, boot: boots(&fakeVM{
+			answers: with("test -x /sbin/apparmor_parser", func(run.Cmd) (run.Result, error) { return run.Result{ExitCode: -1}, machine.ErrConnection })})},
 		"named specs": {Specs: []string{"runs cgroup v2", "has AppArmor (on)", "has AppArmor on"}, FailFast: true, boot: boots(&fakeVM{
 			answers: with("boot script", text(strings.Replace(factsText, "cgroup2fs", "tmpfs", 1)))})},
 		"host with failure A":    host(merged(with("kubeadm version", text("v1.34.3\n")), "probe script", text(mismatchProbe)), nil),
@@ -280,17 +291,21 @@ func TestVerdicts(t *testing.T) {
 		verdict Verdict
 		says    []string // in the output or the summary
 	}{
-		"good":                     {exitcode.OK, Passed, []string{"ok      boot boots under UEFI"}},
-		"cgroup v1":                {exitcode.Failed, Failed, []string{"kubelet-cgroup-v1", "fix: drop systemd.unified_cgroup_hierarchy=0", "ok      boot has AppArmor on"}},
-		"panic on the console":     {exitcode.Failed, Failed, []string{`"id": "kernel-panic"`, "console line 7"}},
-		"never started":            {exitcode.Infrastructure, None, []string{"no accelerator"}},
-		"guest died":               {exitcode.Failed, Failed, []string{"it panicked", "blocked boot runs cgroup v2"}},
-		"kubeadm fails":            {exitcode.Failed, Failed, []string{"cannot execute binary file", "blocked kubeadm gets a node that becomes Ready"}},
-		"failure A":                {exitcode.Failed, Failed, []string{"cgroup-driver-mismatch (certain)", "slice:cri-containerd:", "cause: cgroup-driver-mismatch", "blocked kubeadm gets a node"}},
-		"kubelet exits":            {exitcode.Failed, Failed, []string{"kubelet-unknown-flag (certain)", "stopped early", "for the second time: [   72.0]", "blocked kubeadm gets a node"}},
-		"image missing":            {exitcode.Failed, Failed, []string{"image-not-preloaded (certain)", "image registry.k8s.io/etcd:3.7.0-0 that kubeadm needs is not", "blocked kubeadm gets a node"}},
-		"QEMU killed under a spec": {exitcode.Infrastructure, None, []string{"QEMU was killed by signal 9"}},
-		"named specs":              {exitcode.Failed, Failed, []string{"FAILED  boot runs cgroup v2", `"passed": 0`, `"failed": 1`, "cause: kubelet-cgroup-v1"}},
+		"good":                          {exitcode.OK, Passed, []string{"ok      boot boots under UEFI"}},
+		"cgroup v1":                     {exitcode.Failed, Failed, []string{"kubelet-cgroup-v1", "fix: drop systemd.unified_cgroup_hierarchy=0", "ok      boot has AppArmor on"}},
+		"panic on the console":          {exitcode.Failed, Failed, []string{`"id": "kernel-panic"`, "console line 7"}},
+		"never started":                 {exitcode.Infrastructure, None, []string{"no accelerator"}},
+		"guest died":                    {exitcode.Failed, Failed, []string{"it panicked", "blocked boot runs cgroup v2"}},
+		"kubeadm fails":                 {exitcode.Failed, Failed, []string{"cannot execute binary file", "blocked kubeadm gets a node that becomes Ready"}},
+		"failure A":                     {exitcode.Failed, Failed, []string{"cgroup-driver-mismatch (certain)", "slice:cri-containerd:", "cause: cgroup-driver-mismatch", "blocked kubeadm gets a node"}},
+		"kubelet exits":                 {exitcode.Failed, Failed, []string{"kubelet-unknown-flag (certain)", "stopped early", "for the second time: [   72.0]", "blocked kubeadm gets a node"}},
+		"image missing":                 {exitcode.Failed, Failed, []string{"image-not-preloaded (certain)", "image registry.k8s.io/etcd:3.7.0-0 that kubeadm needs is not", "blocked kubeadm gets a node"}},
+		"QEMU killed under a spec":      {exitcode.Infrastructure, None, []string{"QEMU was killed by signal 9"}},
+		"starved":                       {exitcode.Infrastructure, None, []string{"no verdict: for 10m0s this host was too busy"}},
+		"starved, with a certain cause": {exitcode.Failed, Failed, []string{"cause: cgroup-driver-mismatch"}},
+		"starved and good":              {exitcode.OK, Passed, []string{"ok      boot boots under UEFI"}},
+		"parser not looked for":         {exitcode.Failed, Failed, []string{"no connection to the node", "cause: none that is known"}},
+		"named specs":                   {exitcode.Failed, Failed, []string{"FAILED  boot runs cgroup v2", `"passed": 0`, `"failed": 1`, "cause: kubelet-cgroup-v1"}},
 		"host with failure A": {exitcode.Failed, Failed, []string{
 			"cause: cgroup-driver-mismatch", `"host": "admin@node"`, `"image": ""`, `"sha256": ""`, `"standIns": [`, "ok      boot runs cgroup v2",
 			"skipped boot boots under UEFI with Secure Boot: not on a host that is up already: its firmware", "skipped boot boots under BIOS: not on a host",

@@ -163,6 +163,10 @@ func (s *suite) finish(r *Result) {
 	if s.infra == nil && s.ctx.Err() != nil {
 		s.infra = exitcode.Transient(fmt.Errorf("the run was cancelled: %w", context.Cause(s.ctx)))
 	}
+	// A spec that Ginkgo ended at its limit did not ask.
+	if s.infra == nil && r.Counts.Failed > 0 {
+		s.infra = s.starvedLocked()
+	}
 	r.judge(s.infra)
 	if r.Verdict == Failed && !r.firstFailure.IsZero() {
 		r.Measured[FirstFailure] = roundSeconds(r.firstFailure.Sub(r.Started))

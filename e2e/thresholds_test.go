@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
 )
 
 // thresholdsPage says where each number comes from.
@@ -45,6 +46,7 @@ func TestThresholdsPage(t *testing.T) {
 		"rebootLimit": rebootLimit, "commandLimit": commandLimit, "evidenceLimit": evidenceLimit, "explainLimit": explainLimit,
 		"oracleInterval": oracleInterval, "nodeInterval": nodeInterval, "soakInterval": soakInterval, "growBy": fmt.Sprintf("%d GiB", growBy>>30),
 		"DefaultSoak": DefaultSoak, "insistFor": insistFor, "insistInterval": insistInterval,
+		"StarvedInterval": machine.StarvedInterval, "StarvedShare": machine.StarvedShare, "StarvedFor": machine.StarvedFor, "StarvedMemory": machine.StarvedMemory,
 		"paceLimit": paceLimit, "podsAtOnce": podsAtOnce, "podsAtOnceTCG": podsAtOnceTCG, "controlPlaneContainers": controlPlaneContainers,
 	}
 	rows := pageRows(t)
@@ -53,7 +55,7 @@ func TestThresholdsPage(t *testing.T) {
 			t.Errorf("%s has %q for %s, the code has %v", thresholdsPage, got, name, want)
 		}
 	}
-	for _, file := range []string{"thresholds.go", "insist.go", "pace.go"} {
+	for _, file := range []string{"thresholds.go", "insist.go", "pace.go", "machine/starved.go"} {
 		for _, name := range constants(t, file) {
 			if _, known := values[name]; !known {
 				t.Errorf("%s: this test and %s must say what %s is and why", file, thresholdsPage, name)

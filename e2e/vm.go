@@ -18,6 +18,9 @@ type vm interface {
 	Dir() string
 	ScanConsole(allow ...machine.Allow) ([]machine.Finding, error)
 	BootTimes(ctx context.Context) (machine.BootTimes, error)
+	// Starved says how the machine's host kept it from running lately; see
+	// [machine.Machine.Starved].
+	Starved() string
 	Kill() error
 }
 

@@ -102,6 +102,7 @@ func (m *Machine) launch(ctx context.Context, qemu string, v vm) (string, error)
 		return "", m.notStarted(ctx, err)
 	}
 	go m.supervise()
+	go m.watchShares()
 	return m.report.SSH, nil
 }
 

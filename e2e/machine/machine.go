@@ -51,6 +51,7 @@ type Machine struct {
 
 	mu     sync.Mutex
 	events eventState
+	shares shares
 
 	endOnce sync.Once
 	endErr  error

@@ -166,9 +166,13 @@ func (m *Machine) exitError() error {
 	}
 }
 
-// hangError is the answer at the boot's deadline. A guest whose console still
-// moves may only be slow, which is no verdict on the image.
+// hangError is the answer at the boot's deadline. A guest that this host did not
+// run, or whose console still moves, may only be slow, which is no verdict on the
+// image.
 func (m *Machine) hangError(timeout time.Duration, last error) error {
+	if starved := m.Starved(); starved != "" {
+		return exitcode.Transient(m.stateError(ErrGuestHang, fmt.Sprintf("no answer over SSH within %s, and %s", timeout, starved), last))
+	}
 	_, _, silent := m.console.last()
 	limit := min(silentConsole, timeout/2)
 	if silent < limit {

@@ -107,7 +107,7 @@ flake-check: setup-test bin/nodeimage ## run the fast specs RUNS times and sum u
 
 .PHONY: bench
 bench: setup-build setup-bench image ## ratios against floors and other tools, measured in the same run
-	$(SUDO) $(GO) run ./internal/bench -profile $(PROFILE) $(if $(filter debian-13,$(PROFILE)),-kubernetes docs/bench/kubernetes.yaml) -e2e $(OUT)/e2e/summary.json -json $(OUT)/bench.json -history docs/bench/history.jsonl
+	$(SUDO) $(GO) run ./internal/bench -profile $(PROFILE) -e2e $(OUT)/e2e/summary.json -json $(OUT)/bench.json -history docs/bench/history.jsonl
 	$(GO) generate ./internal/bench/benchlog
 
 .PHONY: install-plugin

@@ -39,13 +39,12 @@ func main() {
 	image := flag.String("image", "", "only look into this image, and build nothing")
 	guestfish := flag.String("guestfish", "guestfish", "the guestfish to compare with")
 	patch := flag.String("patch", "", "profile that stands for a patch; default: the profile with one sysctl more")
-	kubernetes := flag.String("kubernetes", "", "the same profile with another Kubernetes, to build that, too")
 	result := flag.String("e2e", "", "result of the suite (summary.json) to compare")
 	limit := flag.Duration("peer-limit", 10*time.Minute, "longest time for a peer; 0 for no peers")
 	output := flag.String("json", "", "also write the measurements to this file")
 	history := flag.String("history", "", "also append the measurements to this file")
 	flag.Parse()
-	b := bench{profile: *profile, tool: *tool, guestfish: *guestfish, patch: *patch, kubernetes: *kubernetes, suite: *result, limit: *limit}
+	b := bench{profile: *profile, tool: *tool, guestfish: *guestfish, patch: *patch, suite: *result, limit: *limit}
 	b.Run = benchlog.Run{Time: time.Now().UTC().Truncate(time.Second), Tool: version.String(), CPUs: runtime.NumCPU(), Profile: *profile}
 	err := b.run(ctx, *image)
 	if err == nil && *output != "" {
@@ -62,7 +61,7 @@ func main() {
 
 // bench is one run of the benchmark.
 type bench struct {
-	profile, tool, guestfish, patch, kubernetes, suite string
+	profile, tool, guestfish, patch, suite string
 
 	limit time.Duration // of a peer
 
@@ -154,7 +153,7 @@ func (b *bench) build(ctx context.Context, dir string) error {
 		}
 	}
 	// What has to be compiled or fetched is not what is measured.
-	for _, profile := range []string{b.profile, b.patch, b.kubernetes} {
+	for _, profile := range []string{b.profile, b.patch} {
 		if profile == "" {
 			continue
 		}
@@ -166,16 +165,21 @@ func (b *bench) build(ctx context.Context, dir string) error {
 	if err := componentsOnly(cold); err != nil {
 		return err
 	}
+	another := ""
+	if !strings.HasSuffix(b.profile, ".yaml") { // extends takes a name
+		if another, err = anotherKubernetes(ctx, p, cold, dir); err != nil {
+			return err
+		}
+	}
 	err = errors.Join(
 		measure("floor: plain mmdebstrap of the same packages", func() (int64, error) { return floor(ctx, p, dir) }),
 		measure("image, cold but for components", inColdStore(b.profile)),
 		measure("image, base and components ready", build(b.profile, "--force")),
 		measure("image, patched", build(patched, "--force")),
 	)
-	if err == nil && b.kubernetes != "" {
-		// In the store that has what the cold build left, and neither an image of
-		// this one nor its container images imported.
-		err = measure("image, another Kubernetes", inColdStore(b.kubernetes))
+	if err == nil && another != "" {
+		// In the store that has what the cold build left.
+		err = measure("image, another Kubernetes", inColdStore(another))
 	}
 	if err == nil {
 		err = measure("image, nothing changed", build(b.profile))

@@ -29,7 +29,10 @@ image take, beside floors and other tools:
 Ratios are to the floor of the same run: seconds alone say little on a shared
 machine. A cold build has a store with components and nothing else. "Patched" is the
 profile with one sysctl more, or the profile of
-` + "`go run ./internal/bench -patch FILE`" + ` with all its components ready. Memory is that of
+` + "`go run ./internal/bench -patch FILE`" + ` with all its components ready. "Another
+Kubernetes" stands for a new patch release: the same programs with a byte more at
+their ends, in the store that the cold build left, where the base is ready and
+neither its container images nor anything made of them is. Memory is that of
 the largest process; a tmpfs, where a build has one, is not in it. Written is what the
 machine gave its disk. The peers come with ` + "`.ci/setup bench`" + `. Each run is a line of
 [bench/history.jsonl](bench/history.jsonl);

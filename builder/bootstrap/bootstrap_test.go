@@ -401,7 +401,7 @@ func TestArgv(t *testing.T) {
 		"--include=apparmor,linux-image-amd64,systemd",
 		"--extract-hook=" + exclude(),
 		"--skip=essential/unlink",
-		"--essential-hook=" + deferBytecode, "--customize-hook=" + makeBytecode,
+		"--essential-hook=" + putOff, "--customize-hook=" + catchUp,
 		"--customize-hook=" + leftovers,
 		`--customize-hook=mkdir -p '/s p/debs' && find "$1/var/cache/apt/archives" -maxdepth 1 -name '*.deb' -exec cp -t '/s p/debs' -- {} + && ` +
 			`find "$1/boot" -maxdepth 1 -type f -name 'vmlinuz-*' -exec sha256sum -- {} + > '/s p/kernels'`,

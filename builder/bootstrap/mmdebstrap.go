@@ -104,8 +104,8 @@ func Argv(p *profiles.Profile, sources, out, scratch string) []string {
 	return append(argv,
 		"--extract-hook="+exclude(),
 		"--skip=essential/unlink", // keepHook wants these too
-		"--essential-hook="+deferBytecode,
-		"--customize-hook="+makeBytecode,
+		"--essential-hook="+putOff,
+		"--customize-hook="+catchUp,
 		"--customize-hook="+leftovers,
 		"--customize-hook="+fmt.Sprintf(keepHook, run.Quote([]string{filepath.Join(scratch, debsName)}), run.Quote([]string{filepath.Join(scratch, kernelsName)})),
 		"--customize-hook="+run.Quote([]string{"download", "/var/lib/dpkg/status", filepath.Join(scratch, statusName)}),

@@ -56,6 +56,6 @@ type Resolver interface {
 	Images(ctx context.Context) ([]Image, error)
 	// Preloaded returns what containerd's root directory holds once those
 	// images are imported, as a tar that is compressed with zstd, or "" when
-	// this host cannot prepare it. See [preload.Unpack].
+	// nobody has imported them ahead. See [preload.Unpack].
 	Preloaded(ctx context.Context) (path string, err error)
 }

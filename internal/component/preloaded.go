@@ -18,55 +18,68 @@ import (
 // PreloadedTar is what a preloaded store is in this program's store.
 const PreloadedTar = "containerd.tar.zst"
 
-// Preloaded implements Resolver. What is not in the store yet is made by the
-// profile's own containerd, on this host: an import takes as long as half of the
-// provisioners do together, and depends on nothing that they change. That needs
-// root, memory for the images, a host of the profile's architecture and a
-// containerd that is no package of the image.
+// Preloaded implements Resolver.
 func (m *Maker) Preloaded(ctx context.Context) (string, error) {
-	if m.profile.OS.Arch != hostArch() || os.Geteuid() != 0 {
-		return "", nil
-	}
-	if _, ok := m.sources["containerd"]; !ok {
-		return "", nil
-	}
-	runtime, err := m.Component(ctx, "containerd")
-	if err != nil {
-		return "", err
-	}
-	daemon, hasDaemon := runtime.File("containerd")
-	client, hasClient := runtime.File("ctr")
-	if !hasDaemon || !hasClient {
-		return "", nil
-	}
-	images, err := m.Images(ctx)
-	if err != nil {
-		return "", err
-	}
-	packer := preload.Packer{Host: m.runner, Programs: filepath.Dir(daemon.Path), Size: memory.Room()}
-	parts := []any{"preloaded", packer.Version(), daemon.SHA256, client.SHA256}
-	var list []preload.Image
-	for _, image := range images {
-		parts = append(parts, image.Name, image.Digest)
-		list = append(list, preload.Image{Name: image.Name, Digest: image.Digest, Tar: image.Path})
-	}
-	key, err := store.Key(parts...)
-	if err != nil {
+	_, _, key, err := m.preload(ctx)
+	if err != nil || key == "" {
 		return "", err
 	}
 	dir, ok := m.store.Lookup(key)
 	if !ok {
-		if packer.Size == 0 {
-			return "", nil
-		}
-		dir, err = m.store.Do(ctx, key, func(ctx context.Context, dir string) error {
-			return m.pack(ctx, packer, list, dir)
-		})
-	}
-	if err != nil {
-		return "", fmt.Errorf("importing the container images ahead: %w", err)
+		return "", nil
 	}
 	return filepath.Join(dir, PreloadedTar), nil
+}
+
+// Preload makes what Preloaded returns, unless it is in the store. The profile's
+// own containerd does it, on this host: an import takes as long as half of the
+// provisioners do together, and depends on nothing that they change. Without
+// root, memory for the images, a host of the profile's architecture and a
+// containerd that is no package of the image there is nothing that it could do,
+// and it does nothing.
+func (m *Maker) Preload(ctx context.Context) error {
+	packer, images, key, err := m.preload(ctx)
+	if err != nil || key == "" || os.Geteuid() != 0 {
+		return err
+	}
+	if packer.Size = memory.Room(); packer.Size == 0 {
+		return nil
+	}
+	if _, err := m.store.Do(ctx, key, func(ctx context.Context, dir string) error {
+		return m.pack(ctx, packer, images, dir)
+	}); err != nil {
+		return fmt.Errorf("importing the container images ahead: %w", err)
+	}
+	return nil
+}
+
+// preload returns what imports which images, and the key of the result; that is
+// empty where this host cannot import them.
+func (m *Maker) preload(ctx context.Context) (packer preload.Packer, images []preload.Image, key string, err error) {
+	if _, ok := m.sources["containerd"]; !ok || m.profile.OS.Arch != hostArch() {
+		return packer, nil, "", nil
+	}
+	runtime, err := m.Component(ctx, "containerd")
+	if err != nil {
+		return packer, nil, "", err
+	}
+	daemon, hasDaemon := runtime.File("containerd")
+	client, hasClient := runtime.File("ctr")
+	if !hasDaemon || !hasClient {
+		return packer, nil, "", nil
+	}
+	packer = preload.Packer{Host: m.runner, Programs: filepath.Dir(daemon.Path)}
+	all, err := m.Images(ctx)
+	if err != nil {
+		return packer, nil, "", err
+	}
+	parts := []any{"preloaded", packer.Version(), daemon.SHA256, client.SHA256}
+	for _, image := range all {
+		parts = append(parts, image.Name, image.Digest)
+		images = append(images, preload.Image{Name: image.Name, Digest: image.Digest, Tar: image.Path})
+	}
+	key, err = store.Key(parts...)
+	return packer, images, key, err
 }
 
 // pack fills a directory of the store. The compression is the quickest there is:

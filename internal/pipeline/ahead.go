@@ -6,21 +6,40 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
 )
 
-// ahead imports the container images while the base is made and provisioned,
-// which leaves a second processor idle. The provisioner that wants the result
-// waits for it, or gets the same error when it tries again.
+// ahead is a resolver that imports the container images while the first
+// provisioners work, if they are not in the store imported already. That pays
+// where the base and the initramfs come from the store: else the initramfs is
+// made then, takes longer than all provisioners, and leaves no processor idle.
 type ahead struct {
+	component.Resolver
+
 	cancel context.CancelFunc
 	ended  chan struct{}
+	err    error // once ended is closed
 }
 
-func (a *ahead) start(ctx context.Context, from component.Resolver) {
+func (a *ahead) start(ctx context.Context, maker *component.Maker) {
 	ctx, cancel := context.WithCancel(ctx)
 	a.cancel, a.ended = cancel, make(chan struct{})
 	go func() {
 		defer close(a.ended)
-		_, _ = from.Preloaded(ctx)
+		a.err = maker.Preload(ctx)
 	}()
+}
+
+// Preloaded implements component.Resolver. It waits for what was started.
+func (a *ahead) Preloaded(ctx context.Context) (string, error) {
+	if a.ended != nil {
+		select {
+		case <-a.ended:
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+		if a.err != nil {
+			return "", a.err
+		}
+	}
+	return a.Resolver.Preloaded(ctx)
 }
 
 // stop ends it and waits until nothing of it works any more.

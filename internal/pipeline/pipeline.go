@@ -11,7 +11,6 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder"
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
@@ -90,9 +89,7 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	if !opts.Force {
 		there = hashAhead(hashing, opts.OutputDir, p.Name)
 	}
-	var images ahead
-	defer images.stop()
-	made, err := resolve(ctx, opts, p, s, locked, func(r component.Resolver) { images.start(ctx, r) })
+	made, err := resolve(ctx, opts, p, s, locked)
 	if err != nil {
 		return Result{}, nameMissing(ctx, opts, s, locked, err)
 	}
@@ -100,7 +97,6 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	useResolver(provisioners, made.resolver)
 	if !opts.Force {
 		if done, ok := upToDate(s, key, there); ok {
 			opts.UI.Say("nothing has changed since the last build")
@@ -108,6 +104,12 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 		}
 		enough()
 	}
+	images := &ahead{Resolver: made.resolver}
+	defer images.stop()
+	if made.base.Cached {
+		images.start(ctx, made.resolver)
+	}
+	useResolver(provisioners, images)
 	artifact, err := b.Run(ctx, opts.UI, &hook{stages: provisioners})
 	if err != nil {
 		if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {

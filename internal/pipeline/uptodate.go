@@ -46,10 +46,9 @@ type resolved struct {
 
 // resolve makes what a build is made from, everything at the same time:
 // compiling waits for no download. The steps of the build then find it all in the
-// store. With a lock, it is what the lock says. While the base is made still,
-// ready is told when the components are there; it may be nil.
-func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock, ready func(component.Resolver)) (*resolved, error) {
-	made, err := resolveAll(ctx, opts, p, s, locked, ready)
+// store. With a lock, it is what the lock says.
+func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock) (*resolved, error) {
+	made, err := resolveAll(ctx, opts, p, s, locked)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +56,7 @@ func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.St
 }
 
 // resolveAll is resolve without a look at the lock's container images.
-func resolveAll(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock, ready func(component.Resolver)) (*resolved, error) {
+func resolveAll(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock) (*resolved, error) {
 	resolver, err := component.New(p, s, component.Options{Logf: opts.UI.Sayf, Mirrors: opts.Mirrors, Lock: locked, Offline: opts.Offline})
 	if err != nil {
 		return nil, err
@@ -80,9 +79,6 @@ func resolveAll(ctx context.Context, opts Options, p *profiles.Profile, s *store
 	g.Go(func() (err error) {
 		names := append(runtime.Components(p), kubernetes.Components(p)...)
 		made.set, err = parts.Resolve(gctx, resolver, true, names...)
-		if err == nil && ready != nil {
-			ready(resolver)
-		}
 		return err
 	})
 	if err := g.Wait(); err != nil {

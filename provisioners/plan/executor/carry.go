@@ -199,14 +199,21 @@ put() { step=$1; mkdir -p -- "${4%/*}/"; chown $owner -- "$2"; chmod "$3" -- "$2
   mv -fT -- "$2" "$4.nodeimage-new"; mv -fT -- "$4.nodeimage-new" "$4"; }
 dir() { step=$1; mkdir -p -- "$3"; chown $owner -- "$3"; chmod "$2" -- "$3"; }
 lnk() { step=$1; mkdir -p -- "${3%/*}/"; ln -sfT -- "$2" "$3.nodeimage-new"; mv -fT -- "$3.nodeimage-new" "$3"; }
-unit() { step=$1; systemctl --root=/ --quiet "$2" "$3"; }
+unit() { step=$1; shift; systemctl --root=/ --quiet "$@"; }
 del() { step=$1; shift; for p do if [ -L "$p" ] || [ -e "$p" ]; then rm -rf -- "$p"; fi; done; }
 `
 
 func (c *carrier) apply(ctx context.Context, todo []int) error {
-	lines := make([]string, len(todo))
-	for at, i := range todo {
-		lines[at] = c.applyLine(i)
+	var lines []string
+	for at := 0; at < len(todo); at++ {
+		line := c.applyLine(todo[at])
+		// Units that get the same state one after the other get it together:
+		// systemctl is slow to start.
+		for c.sameState(todo, at) {
+			at++
+			line += " " + run.Quote([]string{c.plan.Steps[todo[at]].Unit.Name})
+		}
+		lines = append(lines, line)
 	}
 	for _, script := range scripts("owner="+c.target.owner+"\n"+applyFunctions, lines) {
 		res, err := c.target.rootShell(ctx, script, run.Cmd{Argv: []string{"sh", "-c", "<changes of the plan>"}})
@@ -222,6 +229,16 @@ func (c *carrier) apply(ctx context.Context, todo []int) error {
 		c.noteUnits(c.plan.Steps[i])
 	}
 	return nil
+}
+
+// sameState tells whether what is to do at that place and what is next there are
+// units that get the same state.
+func (c *carrier) sameState(todo []int, at int) bool {
+	if at+1 >= len(todo) {
+		return false
+	}
+	this, next := c.plan.Steps[todo[at]].Unit, c.plan.Steps[todo[at+1]].Unit
+	return this != nil && next != nil && this.State == next.State
 }
 
 func (c *carrier) applyLine(i int) string {

@@ -24,6 +24,7 @@ type local struct {
 	uploads  []string
 	// onUpload, when set, sees each upload before it is done.
 	onUpload func(dst string) error
+	states   string // directory of fakeSystemctl's
 	// cut makes uploads end early, as a lost connection does.
 	cut bool
 }
@@ -88,18 +89,24 @@ func (l *local) reset() {
 }
 
 // fakeSystemctl keeps units' states as files in $STATES and knows those that
-// are there. It fails on anything that the executor has no reason to call.
+// are there. It fails on anything that the executor has no reason to call. With
+// the file .old it is one that tells nothing after a unit that is not there.
 const fakeSystemctl = `#!/bin/sh
 [ "$1" = --root=/ ] || { echo "unexpected: $*" >&2; exit 64; }
 shift; [ "$1" = --quiet ] && shift
-s=%s/$2
-case $1 in
-is-enabled) if [ -e "$s" ]; then cat "$s"; grep -q '^enabled' "$s"; else echo not-found; exit 4; fi;;
-enable) [ -e "$s" ] || { echo "Failed to enable unit: Unit $2 does not exist" >&2; exit 1; }; grep -q static "$s" || echo enabled >"$s";;
+echo "$*" >>%[1]s/.calls
+verb=$1 rc=0; shift
+for u do
+s=%[1]s/$u
+case $verb in
+is-enabled) if [ -e "$s" ]; then cat "$s"; elif [ -e %[1]s/.old ]; then exit 1; else echo not-found; fi; grep -qs '^enabled' "$s" || rc=4;;
+enable) [ -e "$s" ] || { echo "Failed to enable unit: Unit $u does not exist" >&2; exit 1; }; grep -q static "$s" || echo enabled >"$s";;
 disable) echo disabled >"$s";;
 mask) echo masked >"$s";;
 *) echo "unexpected: $*" >&2; exit 64;;
 esac
+done
+exit $rc
 `
 
 // machine is a target on this machine whose units are given with their states.
@@ -117,6 +124,7 @@ func machine(t *testing.T, units map[string]string) (*Target, *local) {
 		t.Fatal(err)
 	}
 	comm := &local{}
+	comm.states = states
 	return &Target{comm: comm, owner: fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid()), path: dir + ":" + searchPath}, comm
 }
 

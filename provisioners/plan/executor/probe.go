@@ -26,6 +26,9 @@ type state struct {
 
 // probeFunctions report one line a step: number, kind, mode, owner, detail.
 // A link's target comes last, since it may hold any character but a newline.
+// Units are asked for together, which costs no more than one of them; systemd
+// before 252 stops at the first that is not there, and then they are asked for
+// one by one.
 const probeFunctions = `set -u
 f() { if [ -L "$2" ] || [ -e "$2" ]; then
   k=$(stat -c '%F|%a|%u:%g|%s' -- "$2") || exit 1; s=
@@ -38,6 +41,11 @@ l() { if [ -L "$2" ]; then printf '%s|link|0|-|%s\n' "$1" "$(readlink -- "$2")"
   elif [ -e "$2" ]; then printf '%s|%s|0|-|\n' "$1" "$(stat -c %F -- "$2")"
   else printf '%s|absent|0|-|\n' "$1"; fi; }
 u() { printf '%s|%s|0|-|\n' "$1" "$(systemctl --root=/ is-enabled "$2" 2>/dev/null || :)"; }
+us() { names=; i=0; for w do i=$((i + 1)); [ $((i % 2)) = 1 ] || names="$names $w"; done
+  set -f; found=$(systemctl --root=/ is-enabled $names 2>/dev/null || :); set +f
+  if [ $(($(printf '%s\n' "$found" | wc -l) * 2)) = $# ]; then
+    printf '%s\n' "$found" | while read -r k; do printf '%s|%s|0|-|\n' "$1" "$k"; shift 2; done
+  else while [ $# -gt 0 ]; do u "$1" "$2"; shift 2; done; fi; }
 r() { n=$1; shift; for p do if [ -L "$p" ] || [ -e "$p" ]; then printf '%s|present|0|-|\n' "$n"; return; fi; done
   printf '%s|absent|0|-|\n' "$n"; }
 `
@@ -51,8 +59,6 @@ func probeLine(number int, s plan.Step, sizes map[int]int64) string {
 		return run.Quote([]string{"d", n, s.Directory.Path})
 	case s.Link != nil:
 		return run.Quote([]string{"l", n, s.Link.Path})
-	case s.Unit != nil:
-		return run.Quote([]string{"u", n, s.Unit.Name})
 	case s.Remove != nil:
 		return "r " + n + " " + globs(s.Remove.Paths)
 	}
@@ -83,9 +89,17 @@ func globs(paths []string) string {
 
 // probe asks for the state of the numbered steps.
 func (t *Target) probe(ctx context.Context, steps map[int]plan.Step, order []int, sizes map[int]int64) (map[int]state, error) {
-	lines := make([]string, len(order))
-	for i, n := range order {
-		lines[i] = probeLine(n, steps[n], sizes)
+	var lines []string
+	units := []string{"us"}
+	for _, n := range order {
+		if u := steps[n].Unit; u != nil {
+			units = append(units, strconv.Itoa(n), u.Name)
+			continue
+		}
+		lines = append(lines, probeLine(n, steps[n], sizes))
+	}
+	if len(units) > 1 {
+		lines = append(lines, run.Quote(units))
 	}
 	states := map[int]state{}
 	for _, script := range scripts(probeFunctions, lines) {

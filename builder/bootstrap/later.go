@@ -1,0 +1,23 @@
+package bootstrap
+
+import _ "embed"
+
+// Some of what packages do when they are configured is slow and waited for by
+// no other package: it is put off until all of them are there, and then done at
+// the same time, with the same result.
+//
+//   - Each package with Python modules has them compiled by a py3compile of its
+//     own, which starts three interpreters: that takes twice as long as the
+//     compiling. The modules that all programs share are in one directory, and one
+//     py3compile does that.
+//   - A kernel's depmod reads all modules.
+//
+// Both programs come with packages that are yet to be unpacked. A diversion keeps
+// dpkg from putting them where the others look for them. It is written and taken
+// out by hand: dpkg-divert would leave it in diversions-old.
+var (
+	//go:embed putoff.sh
+	putOff string // an essential-hook; $1 is the root
+	//go:embed catchup.sh
+	catchUp string // a customize-hook
+)

@@ -1,0 +1,145 @@
+package bootstrap
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// tree makes files with their contents below a new directory; what lies in a
+// directory of programs can be run.
+func tree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "a root")
+	for name, text := range files {
+		path := filepath.Join(root, name)
+		mode := fs.FileMode(0o644)
+		if strings.Contains(name, "bin/") {
+			mode = 0o755
+		}
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// hookIn runs a hook with a chroot that changes no root, but runs a shell line
+// with what it was to run.
+func hookIn(t *testing.T, root, hook, chroot string) (string, error) {
+	t.Helper()
+	bin := filepath.Join(tree(t, map[string]string{"bin/chroot": "#!/bin/sh\nshift\n" + chroot + "\n"}), "bin")
+	cmd := exec.Command("sh", "-c", hook, "sh", root)
+	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+const diverted = "/usr/bin/a\n/usr/bin/a.distrib\npackage\n"
+
+func unpacked() map[string]string {
+	return map[string]string{
+		"var/lib/dpkg/diversions": diverted, "usr/bin/sh": "", "usr/sbin/x": "", "run/x": "",
+		"usr/lib/python3/dist-packages/x.py": "", "usr/lib/python3.13/dist-packages/y.py": "",
+	}
+}
+
+// What was put off is done in the end, and nothing tells of the detour.
+func TestLater(t *testing.T) {
+	t.Parallel()
+	root := tree(t, unpacked())
+	if out, err := hookIn(t, root, putOff, "exit 9"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	py3compile, diversions := filepath.Join(root, "usr/bin/py3compile"), filepath.Join(root, "var/lib/dpkg/diversions")
+	want := diverted + "/usr/bin/py3compile\n/usr/bin/py3compile.distrib\n:\n/usr/sbin/depmod\n/usr/sbin/depmod.distrib\n:\n/sbin/depmod\n/sbin/depmod.distrib\n:\n"
+	if text, err := os.ReadFile(diversions); err != nil || string(text) != want {
+		t.Errorf("diversions are %q, %v; want %q", text, err, want)
+	}
+	// As packages call it before python3-minimal is unpacked.
+	for _, args := range [][]string{{"-p", "python3-yaml:amd64"}, {"-p", "python3", "/usr/share/python3"}} {
+		if out, err := exec.Command(py3compile, args...).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("py3compile %v: %v, %s", args, err, out)
+		}
+	}
+	// dpkg unpacks them, and has copied the list when it last changed that; a
+	// kernel calls depmod.
+	if err := errors.Join(
+		os.WriteFile(py3compile+".distrib", []byte("#!/bin/sh\nexit 3\n"), 0o755),
+		os.Symlink("../bin/kmod", filepath.Join(root, "usr/sbin/depmod.distrib")),
+		os.WriteFile(filepath.Join(root, "usr/sbin/depmod.later"), []byte("6.12.0-amd64\n-a -F /boot/System.map-6.13 6.13\n"), 0o644),
+		os.Link(diversions, diversions+"-old"),
+	); err != nil {
+		t.Fatal(err)
+	}
+	out, err := hookIn(t, root, catchUp, `echo "ran $*"`)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	slices.Sort(lines) // two things at the same time
+	if want := []string{"ran depmod -a -F /boot/System.map-6.13 6.13", "ran depmod 6.12.0-amd64", "ran py3compile /usr/lib/python3.13/dist-packages", "ran py3compile /usr/lib/python3/dist-packages"}; err != nil || !slices.Equal(lines, want) {
+		t.Errorf("%v: %q, want %q", err, lines, want)
+	}
+	for _, name := range []string{diversions, diversions + "-old"} {
+		if text, err := os.ReadFile(name); err != nil || string(text) != diverted {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+	if text, err := os.ReadFile(py3compile); err != nil || string(text) != "#!/bin/sh\nexit 3\n" {
+		t.Errorf("py3compile is %q, %v", text, err)
+	}
+	if target, err := os.Readlink(filepath.Join(root, "usr/sbin/depmod")); err != nil || target != "../bin/kmod" {
+		t.Errorf("depmod leads to %q, %v", target, err)
+	}
+	for _, dir := range []string{"usr/bin", "usr/sbin", "run"} {
+		entries, err := os.ReadDir(filepath.Join(root, dir))
+		if err != nil || slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+			return strings.HasSuffix(e.Name(), ".distrib") || strings.HasSuffix(e.Name(), ".later")
+		}) {
+			t.Errorf("%s has %v, %v", dir, entries, err)
+		}
+	}
+}
+
+// The stub of depmod is run in the image, where its paths lead there.
+func TestDepmodIsPutOff(t *testing.T) {
+	t.Parallel()
+	root := tree(t, unpacked())
+	if out, err := hookIn(t, root, putOff, "exit 9"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	stub, err := os.ReadFile(filepath.Join(root, "usr/sbin/depmod"))
+	if err != nil || string(stub) != "#!/bin/sh\necho \"$*\" >>/usr/sbin/depmod.later\n" {
+		t.Errorf("it is %q, %v", stub, err)
+	}
+}
+
+// Whatever fails fails the build, and a system without Python and kernel needs
+// neither.
+func TestLaterFails(t *testing.T) {
+	t.Parallel()
+	for chroot, want := range map[string]bool{
+		`case $1 in py3compile) exit 4; esac`: false, `case $1 in depmod) exit 4; esac`: false, "exit 0": true,
+	} {
+		for _, has := range []bool{true, false} {
+			root := tree(t, unpacked())
+			if out, err := hookIn(t, root, putOff, "exit 9"); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if has {
+				if err := errors.Join(
+					os.WriteFile(filepath.Join(root, "usr/bin/py3compile.distrib"), nil, 0o755),
+					os.WriteFile(filepath.Join(root, "usr/sbin/depmod.later"), []byte("6.12\n"), 0o644),
+				); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if out, err := hookIn(t, root, catchUp, chroot); (err == nil) != (want || !has) {
+				t.Errorf("%q, with both: %t: %v: %s", chroot, has, err, out)
+			}
+		}
+	}
+}

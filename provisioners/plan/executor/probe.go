@@ -26,9 +26,9 @@ type state struct {
 
 // probeFunctions report one line a step: number, kind, mode, owner, detail.
 // A link's target comes last, since it may hold any character but a newline.
-// Units are asked for together, which costs no more than one of them; systemd
-// before 252 stops at the first that is not there, and then they are asked for
-// one by one.
+// Units are asked for together, which costs no more than one of them. systemd 252
+// of Debian 12 stops at the first that is not there, and tells of none after it;
+// then they are asked for one by one.
 const probeFunctions = `set -u
 f() { if [ -L "$2" ] || [ -e "$2" ]; then
   k=$(stat -c '%F|%a|%u:%g|%s' -- "$2") || exit 1; s=

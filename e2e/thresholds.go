@@ -36,7 +36,7 @@ const (
 const (
 	bootLimit     = 15 * time.Minute
 	initLimit     = 25 * time.Minute
-	settleLimit   = 10 * time.Minute
+	settleLimit   = 20 * time.Minute
 	podsLimit     = 45 * time.Minute
 	restartLimit  = 5 * time.Minute
 	rebootLimit   = 15 * time.Minute

@@ -19,11 +19,10 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 )
 
-// The pinned containerd itself is asked what it makes of the image tars. The
-// components come from the user's own store, since building all of them takes
-// a while; what is missing there is built.
-func TestContainerdImportsImages(t *testing.T) {
-	t.Parallel()
+// userMaker makes components in the user's own store, since building all of them
+// takes a while; what is missing there is built.
+func userMaker(t *testing.T) *Maker {
+	t.Helper()
 	dir, err := store.DefaultDir()
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +35,13 @@ func TestContainerdImportsImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+// The pinned containerd itself is asked what it makes of the image tars.
+func TestContainerdImportsImages(t *testing.T) {
+	t.Parallel()
+	m := userMaker(t)
 	images, err := m.Images(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,6 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/preload"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 )
 
 // onNode runs a script where /run and /var/lib are those of a node that has
@@ -37,18 +36,7 @@ cd /var/lib/containerd && rm -f ./*/uuid && find . -printf '%P %y %m %U:%G %l\n'
 // takes it for its own.
 func TestPreloadedIsWhatAnImportGives(t *testing.T) {
 	t.Parallel()
-	dir, err := store.DefaultDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := store.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := New(debian13(t), s, Options{Logf: t.Logf})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := userMaker(t)
 	built, err := m.Component(t.Context(), "containerd")
 	if err != nil {
 		t.Fatal(err)

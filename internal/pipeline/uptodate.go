@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sync/errgroup"
@@ -61,6 +62,7 @@ func resolveAll(ctx context.Context, opts Options, p *profiles.Profile, s *store
 	if err != nil {
 		return nil, err
 	}
+	go func() { _, _ = toolSHA256() }()
 	made := &resolved{resolver: resolver, locked: locked}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -104,9 +106,7 @@ func (r *resolved) key(opts Options, p *profiles.Profile) (string, error) {
 	for _, image := range r.set.Images {
 		digests = append(digests, image.Name+"@"+image.Digest)
 	}
-	// The executable stands for the code: between releases its version does
-	// not change, its bytes do.
-	tool, err := fileSHA256(context.Background(), "/proc/self/exe")
+	tool, err := toolSHA256()
 	if err != nil {
 		return "", err
 	}
@@ -116,6 +116,13 @@ func (r *resolved) key(opts Options, p *profiles.Profile) (string, error) {
 	}
 	return store.Key("image", p.Hash(), r.base.Key, digests, opts.Formats, opts.DiskSize, output, tool)
 }
+
+// toolSHA256 is the digest of this program. It stands for the code: between
+// releases its version does not change, its bytes do. Asked for ahead, it is
+// there when the rest of a key is.
+var toolSHA256 = sync.OnceValues(func() (string, error) {
+	return fileSHA256(context.Background(), "/proc/self/exe")
+})
 
 // recordPath is where the result of the build with that key is remembered.
 func recordPath(s *store.Store, key string) string {

@@ -86,13 +86,8 @@ func (m *Machine) Starved() string { return m.shares.starved(time.Now()) }
 
 // watchShares looks at the processors until the machine is gone.
 func (m *Machine) watchShares() {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		<-m.process.exited
-		cancel()
-	}()
-	threads, err := m.processorThreads(ctx)
+	// The monitor ends with the machine, and the question with the monitor.
+	threads, err := m.processorThreads(context.Background())
 	if err != nil {
 		return
 	}
@@ -104,7 +99,7 @@ func (m *Machine) watchShares() {
 	}
 	for {
 		select {
-		case <-ctx.Done():
+		case <-m.process.exited:
 			return
 		case <-tick.C:
 		}

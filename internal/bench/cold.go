@@ -12,8 +12,7 @@ import (
 
 // componentsOnly makes a store in dir of what the user's store has of components:
 // all but bases, initramfs, imported images and the packages that a base was made
-// of. Files are
-// linked where the two can share them.
+// of. Files are linked where the two can share them.
 func componentsOnly(dir string) error {
 	from, err := store.DefaultDir()
 	if err != nil {

@@ -37,24 +37,17 @@ cd /var/lib/containerd && rm -f ./*/uuid && find . -printf '%P %y %m %U:%G %l\n'
 func TestPreloadedIsWhatAnImportGives(t *testing.T) {
 	t.Parallel()
 	m := userMaker(t)
-	built, err := m.Component(t.Context(), "containerd")
-	if err != nil {
-		t.Fatal(err)
+	packer, images, key, err := m.preload(t.Context())
+	if err != nil || key == "" {
+		t.Fatalf("this host cannot import ahead: key %q, %v", key, err)
 	}
-	daemon, _ := built.File("containerd")
-	programs := filepath.Dir(daemon.Path)
-	all, err := m.Images(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var images []preload.Image
+	packer.Size = memory.Room()
+	programs := packer.Programs
 	var wants []string
-	for _, image := range all {
-		images = append(images, preload.Image{Name: image.Name, Digest: image.Digest, Tar: image.Path})
+	for _, image := range images {
 		wants = append(wants, image.Name+"="+image.Digest)
 	}
 	made := t.TempDir()
-	packer := preload.Packer{Host: run.Host{}, Programs: programs, Size: memory.Room()}
 	if err := m.pack(t.Context(), packer, images, made); err != nil {
 		t.Fatal(err)
 	}

@@ -89,6 +89,7 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 	if !opts.Force {
 		there = hashAhead(hashing, opts.OutputDir, p.Name)
 	}
+	go func() { _, _ = toolSHA256() }()
 	made, err := resolve(ctx, opts, p, s, locked)
 	if err != nil {
 		return Result{}, nameMissing(ctx, opts, s, locked, err)

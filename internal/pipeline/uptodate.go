@@ -62,7 +62,6 @@ func resolveAll(ctx context.Context, opts Options, p *profiles.Profile, s *store
 	if err != nil {
 		return nil, err
 	}
-	go func() { _, _ = toolSHA256() }()
 	made := &resolved{resolver: resolver, locked: locked}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {

@@ -114,6 +114,9 @@ func (s *suite) startCluster(ctx context.Context) (*clusterState, error) {
 		return nil, err
 	}
 	s.watchers.Go(func() { c.recorder.Follow(s.ctx, c.client) })
+	if tcg {
+		s.watchers.Go(func() { c.releaseDeadLeases(s.ctx) })
+	}
 	if s.options.Witness {
 		s.watchers.Go(func() { s.followEvents(c) })
 	}
@@ -131,6 +134,27 @@ func (s *suite) startCluster(ctx context.Context) (*clusterState, error) {
 		})
 	}
 	return c, nil
+}
+
+// releaseDeadLeases lets a new controller manager begin at once, on nodes so
+// slow that its lease is long.
+func (c *clusterState) releaseDeadLeases(ctx context.Context) {
+	ticker := time.NewTicker(leaseInterval)
+	defer ticker.Stop()
+	holder := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		// A node that does not answer now, as in a reboot, is asked again.
+		containers, err := c.cri.Containers(ctx)
+		if err != nil || slices.ContainsFunc(containers, func(k cluster.Container) bool { return k.ID == holder && k.Running }) {
+			continue
+		}
+		holder, _ = cluster.ReleaseDeadLease(ctx, c.client, containers)
+	}
 }
 
 // followEvents notes events as they come, for a fault that shall show itself.

@@ -59,6 +59,7 @@ const (
 	oracleInterval = 3 * time.Second
 	nodeInterval   = 2 * time.Second
 	soakInterval   = 10 * time.Second
+	leaseInterval  = 5 * time.Second
 )
 
 // growBy is by how much the machine's disk is larger than the image, so that

@@ -44,7 +44,7 @@ func TestThresholdsPage(t *testing.T) {
 		"stubbornTolerance": stubbornTolerance, "sandboxGC": sandboxGC,
 		"bootLimit": bootLimit, "initLimit": initLimit, "settleLimit": settleLimit, "podsLimit": podsLimit, "restartLimit": restartLimit,
 		"rebootLimit": rebootLimit, "commandLimit": commandLimit, "evidenceLimit": evidenceLimit, "explainLimit": explainLimit,
-		"oracleInterval": oracleInterval, "nodeInterval": nodeInterval, "soakInterval": soakInterval, "growBy": fmt.Sprintf("%d GiB", growBy>>30),
+		"oracleInterval": oracleInterval, "nodeInterval": nodeInterval, "soakInterval": soakInterval, "leaseInterval": leaseInterval, "growBy": fmt.Sprintf("%d GiB", growBy>>30),
 		"DefaultSoak": DefaultSoak, "insistFor": insistFor, "insistInterval": insistInterval,
 		"StarvedInterval": machine.StarvedInterval, "StarvedShare": machine.StarvedShare, "StarvedFor": machine.StarvedFor, "StarvedMemory": machine.StarvedMemory,
 		"paceLimit": paceLimit, "podsAtOnce": podsAtOnce, "podsAtOnceTCG": podsAtOnceTCG, "controlPlaneContainers": controlPlaneContainers,

@@ -54,6 +54,15 @@ func hostCauses() []Cause {
 			},
 		},
 		{
+			ID:        "leader-election-lost",
+			Title:     "the API server left the controller manager or the scheduler without an answer until its lease ran out, so it exited",
+			Fix:       "look for what keeps etcd or the API server busy: a slow disk, or a host that runs too much beside the machine",
+			TellApart: "on a slow disk etcd's log says \"apply request took too long\" and \"slow fdatasync\"",
+			Symptoms: []Symptom{
+				symptom(Pod, Likely, `"?Failed to renew lease"?.*context deadline exceeded`),
+			},
+		},
+		{
 			ID:    "disk-full",
 			Title: "the root file system is full",
 			Fix:   "enlarge the profile's disk, and check that the root grew at first boot",

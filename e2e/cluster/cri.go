@@ -140,6 +140,7 @@ type Container struct {
 	ID, Name, SandboxID, PodUID string
 	Attempt                     uint32
 	Running                     bool
+	Created                     time.Time
 }
 
 // Containers returns all containers, the exited ones included.
@@ -154,6 +155,7 @@ func (c *CRI) Containers(ctx context.Context) ([]Container, error) {
 			ID: k.GetId(), Name: k.GetMetadata().GetName(), SandboxID: k.GetPodSandboxId(),
 			PodUID: k.GetLabels()["io.kubernetes.pod.uid"], Attempt: k.GetMetadata().GetAttempt(),
 			Running: k.GetState() == runtimeapi.ContainerState_CONTAINER_RUNNING,
+			Created: time.Unix(0, k.GetCreatedAt()),
 		})
 	}
 	return all, nil

@@ -42,7 +42,7 @@ func (f *fakeRuntime) ListPodSandbox(context.Context, *runtimeapi.ListPodSandbox
 
 func (f *fakeRuntime) ListContainers(context.Context, *runtimeapi.ListContainersRequest) (*runtimeapi.ListContainersResponse, error) {
 	return &runtimeapi.ListContainersResponse{Containers: []*runtimeapi.Container{{
-		Id: "c1", PodSandboxId: "s1", State: runtimeapi.ContainerState_CONTAINER_RUNNING,
+		Id: "c1", PodSandboxId: "s1", State: runtimeapi.ContainerState_CONTAINER_RUNNING, CreatedAt: 6e9,
 		Metadata: &runtimeapi.ContainerMetadata{Name: "kube-proxy", Attempt: 1},
 		Labels:   map[string]string{"io.kubernetes.pod.uid": "u1"},
 	}}}, nil
@@ -124,7 +124,7 @@ func TestCRIThroughTheBridge(t *testing.T) {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	containers, err := cri.Containers(ctx)
-	if diff := cmp.Diff([]Container{{"c1", "kube-proxy", "s1", "u1", 1, true}}, containers); err != nil || diff != "" {
+	if diff := cmp.Diff([]Container{{"c1", "kube-proxy", "s1", "u1", 1, true, time.Unix(6, 0)}}, containers); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	images, err := cri.Images(ctx)

@@ -76,11 +76,12 @@ func (p Plan) Config() ([]byte, error) {
 		// A lease that is renewed a second late makes the controllers exit,
 		// which would read as an unstable control plane. The scheduler needs no
 		// election; the controller manager does, which without one exits when
-		// the API server takes longer than ten seconds.
+		// the API server takes longer than ten seconds. Its lease may be long,
+		// since ReleaseDeadLease does not wait for its end.
 		scheduling = []arg{{"leader-elect", "false"}}
 		election = []arg{
-			{"leader-elect-lease-duration", "60s"},
-			{"leader-elect-renew-deadline", "45s"},
+			{"leader-elect-lease-duration", "300s"},
+			{"leader-elect-renew-deadline", "240s"},
 			{"leader-elect-retry-period", "10s"},
 		}
 		// One member needs no heartbeat ten times a second.

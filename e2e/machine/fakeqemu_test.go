@@ -175,6 +175,8 @@ func (f *fake) monitor(listener net.Listener, mode string) {
 			text, _ := json.Marshal(fmt.Sprintf("Hub -1 (net):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n"+
 				"  TCP[HOST_FORWARD]  12       127.0.0.1 %d       10.0.2.15    22     0     0\r\n", port))
 			f.send(`{"return": %s, "id": %d}`, text, c.ID)
+		case "query-cpus-fast":
+			f.send(`{"return": [{"cpu-index": 0, "thread-id": %d}], "id": %d}`, os.Getpid(), c.ID)
 		case "query-status":
 			f.send(`{"return": {"running": false, "status": "internal-error"}, "id": %d}`, c.ID)
 		case "cont":

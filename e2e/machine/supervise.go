@@ -170,7 +170,7 @@ func (m *Machine) exitError() error {
 // run, or whose console still moves, may only be slow, which is no verdict on the
 // image.
 func (m *Machine) hangError(timeout time.Duration, last error) error {
-	if starved := m.Starved(); starved != "" {
+	if starved := m.shares.starved(time.Now()); starved != "" {
 		return exitcode.Transient(m.stateError(ErrGuestHang, fmt.Sprintf("no answer over SSH within %s, and %s", timeout, starved), last))
 	}
 	_, _, silent := m.console.last()

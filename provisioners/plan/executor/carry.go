@@ -112,7 +112,7 @@ func (c *carrier) static(ctx context.Context, order []int) error {
 	if len(order) == 0 {
 		return nil
 	}
-	steps, sizes, uploads := map[int]plan.Step{}, map[int]int64{}, map[int]upload{}
+	steps, uploads := map[int]plan.Step{}, map[int]upload{}
 	for _, i := range order {
 		steps[i] = c.plan.Steps[i]
 		if f := steps[i].File; f != nil {
@@ -120,10 +120,10 @@ func (c *carrier) static(ctx context.Context, order []int) error {
 			if err != nil {
 				return c.at(i, err)
 			}
-			uploads[i], sizes[i] = u, u.size
+			uploads[i] = u
 		}
 	}
-	states, err := c.target.probe(ctx, steps, order, sizes)
+	states, err := c.target.probe(ctx, steps, order, uploads, false)
 	if err != nil {
 		return fmt.Errorf("plan %q: %w", c.plan.Name, err)
 	}
@@ -156,13 +156,13 @@ func (c *carrier) static(ctx context.Context, order []int) error {
 	if err := c.apply(ctx, todo); err != nil {
 		return err
 	}
-	return c.confirm(ctx, steps, todo, uploads, sizes)
+	return c.confirm(ctx, steps, todo, uploads)
 }
 
 // confirm looks again at what was changed: systemctl says success for a unit
 // without an [Install] section, and a later step may undo an earlier one.
-func (c *carrier) confirm(ctx context.Context, steps map[int]plan.Step, todo []int, uploads map[int]upload, sizes map[int]int64) error {
-	states, err := c.target.probe(ctx, steps, todo, sizes)
+func (c *carrier) confirm(ctx context.Context, steps map[int]plan.Step, todo []int, uploads map[int]upload) error {
+	states, err := c.target.probe(ctx, steps, todo, uploads, true)
 	if err != nil {
 		return fmt.Errorf("plan %q: %w", c.plan.Name, err)
 	}

@@ -24,7 +24,8 @@ type state struct {
 	target string // of a link
 }
 
-// probeFunctions report one line a step: number, kind, mode, owner, detail.
+// probeFunctions report one line a step: number, kind, mode, owner, detail. The
+// detail of a file is its sum, or what is said of one with the wanted size.
 // A link's target comes last, since it may hold any character but a newline.
 // Units are asked for together, which costs no more than one of them. systemd 252
 // of Debian 12 stops at the first that is not there, and tells of none after it;
@@ -32,7 +33,7 @@ type state struct {
 const probeFunctions = `set -u
 f() { if [ -L "$2" ] || [ -e "$2" ]; then
   k=$(stat -c '%F|%a|%u:%g|%s' -- "$2") || exit 1; s=
-  case $k in regular*"|$3") s=$(sha256sum <"$2") || exit 1; s=${s%% *};; esac
+  case $k in regular*"|$3") s=${4-$(sha256sum <"$2")} || exit 1; s=${s%% *};; esac
   printf '%s|%s|%s\n' "$1" "${k%|*}" "$s"; else printf '%s|absent|0|-|\n' "$1"; fi; }
 d() { if [ -d "$2" ]; then printf '%s|%s|\n' "$1" "$(stat -L -c '%F|%a|%u:%g' -- "$2")"
   elif [ -L "$2" ] || [ -e "$2" ]; then printf '%s|%s|\n' "$1" "$(stat -c '%F|%a|%u:%g' -- "$2")"
@@ -50,11 +51,15 @@ r() { n=$1; shift; for p do if [ -L "$p" ] || [ -e "$p" ]; then printf '%s|prese
   printf '%s|absent|0|-|\n' "$n"; }
 `
 
-func probeLine(number int, s plan.Step, sizes map[int]int64) string {
+func probeLine(number int, s plan.Step, u upload, known bool) string {
 	n := strconv.Itoa(number)
 	switch {
 	case s.File != nil:
-		return run.Quote([]string{"f", n, s.File.Path, strconv.FormatInt(sizes[number], 10)})
+		words := []string{"f", n, s.File.Path, strconv.FormatInt(u.size, 10)}
+		if known && u.size > smallFile {
+			words = append(words, u.sha256)
+		}
+		return run.Quote(words)
 	case s.Directory != nil:
 		return run.Quote([]string{"d", n, s.Directory.Path})
 	case s.Link != nil:
@@ -87,8 +92,9 @@ func globs(paths []string) string {
 	return strings.Join(words, " ")
 }
 
-// probe asks for the state of the numbered steps.
-func (t *Target) probe(ctx context.Context, steps map[int]plan.Step, order []int, sizes map[int]int64) (map[int]state, error) {
+// probe asks for the state of the numbered steps. With known, the uploads were
+// verified on the machine and then renamed: large ones are not read once more.
+func (t *Target) probe(ctx context.Context, steps map[int]plan.Step, order []int, uploads map[int]upload, known bool) (map[int]state, error) {
 	var lines []string
 	units := []string{"us"}
 	for _, n := range order {
@@ -96,7 +102,7 @@ func (t *Target) probe(ctx context.Context, steps map[int]plan.Step, order []int
 			units = append(units, strconv.Itoa(n), u.Name)
 			continue
 		}
-		lines = append(lines, probeLine(n, steps[n], sizes))
+		lines = append(lines, probeLine(n, steps[n], uploads[n], known))
 	}
 	if len(units) > 1 {
 		lines = append(lines, run.Quote(units))

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"errors"
 	"regexp"
 	"strings"
 	"sync"
@@ -10,15 +9,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )
-
-// refused tells whether a command ran on the node and failed there. One that did
-// not, for a connection that was lost, says nothing about the node.
-func refused(err error) bool {
-	var failed *run.Error
-	return errors.As(err, &failed) && failed.Result.ExitCode > 0
-}
 
 // maxNotes bounds the evidence kept for diagnosis, in lines per source.
 const maxNotes = 20000

@@ -52,7 +52,7 @@ func (s *suite) declareBoot() {
 			Expect(facts.AppArmorEnabled).To(BeTrue(), "/sys/module/apparmor/parameters/enabled is not Y; kernel command line: %s", facts.CommandLine)
 			// containerd confines nothing without the parser and says nothing.
 			_, err := s.primary.value.Run(ctx, run.Cmd{Argv: []string{"test", "-x", "/sbin/apparmor_parser"}})
-			if refused(err) {
+			if run.SaidNo(err) {
 				s.notes.add(cause.Fact, "AppArmor is not enabled for containers: /sbin/apparmor_parser is missing")
 			}
 			Expect(err).NotTo(HaveOccurred(), "looking for /sbin/apparmor_parser, without which containerd confines nothing")

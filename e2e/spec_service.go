@@ -14,6 +14,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cause"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/cluster"
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e/workload"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )
 
 func (s *suite) declareService() {
@@ -37,7 +38,7 @@ func (s *suite) declareService() {
 		It("gets bridged traffic to see its rules", Label("config"), SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			m := s.needMachine(ctx)
 			value, err := cluster.Output(ctx, m, "sysctl", "--values", "net.bridge.bridge-nf-call-iptables")
-			if refused(err) || err == nil && value != "1\n" {
+			if run.SaidNo(err) || err == nil && value != "1\n" {
 				s.notes.add(cause.Fact, "bridge-nf-call-iptables is 0 or absent")
 			}
 			Expect(err).NotTo(HaveOccurred(), "reading whether bridged traffic passes iptables, which br_netfilter tells")

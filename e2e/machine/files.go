@@ -3,7 +3,6 @@ package machine
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -57,8 +56,7 @@ func (g *Guest) WriteFile(ctx context.Context, path string, mode fs.FileMode, co
 		Argv:  []string{"sh", "-c", writeScript, "sh", path, fmt.Sprintf("%04o", mode)},
 		Stdin: bytes.NewReader(body),
 	})
-	var runErr *run.Error
-	if errors.As(err, &runErr) && runErr.Result.ExitCode > 0 {
+	if run.SaidNo(err) {
 		return fmt.Errorf("writing %s on the node: %w", path, err)
 	}
 	return err

@@ -70,12 +70,12 @@ func (s *shares) starved(now time.Time) string {
 	if sum.took < StarvedFor {
 		return ""
 	}
-	percent := 100.0
-	if wanted := sum.ran + sum.waited; wanted > 0 {
-		percent = 100 * float64(sum.ran) / float64(wanted)
+	sign := "this program itself had to wait"
+	if wanted := sum.ran + sum.waited; sum.ran*StarvedShare < wanted {
+		sign = fmt.Sprintf("its processors got %.0f %% of the time that they wanted", 100*float64(sum.ran)/float64(wanted))
 	}
-	return fmt.Sprintf("for %s of the last %s this host was too busy to run the machine: its processors got %.0f %% of the time that they wanted; run it where less else runs",
-		sum.took.Round(time.Second), StarvedMemory, percent)
+	return fmt.Sprintf("for %s of the last %s this host was too busy to run the machine: %s; run it where less else runs",
+		sum.took.Round(time.Second), StarvedMemory, sign)
 }
 
 // Starved says in words how this host kept the machine from running within the

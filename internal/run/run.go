@@ -4,6 +4,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -70,6 +71,14 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// SaidNo tells whether err is of a command that ended with an exit code other
+// than 0. One that has none, since the connection was lost or nothing started,
+// says nothing about the machine.
+func SaidNo(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Result.ExitCode > 0
+}
 
 func lastLines(s string, n int) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")

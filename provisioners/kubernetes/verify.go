@@ -21,8 +21,7 @@ func VerifyNames(ctx context.Context, machine run.Runner, p *profiles.Profile, i
 	res, err := machine.Run(ctx, run.Cmd{Argv: []string{binDir + "/kubeadm", "config", "images", "list",
 		"--kubernetes-version", version, "--image-repository", p.Kubernetes.ImageRepository}})
 	if err != nil {
-		var failed *run.Error
-		if errors.As(err, &failed) && failed.Result.ExitCode > 0 && ctx.Err() == nil {
+		if run.SaidNo(err) && ctx.Err() == nil {
 			return exitcode.With(exitcode.Failed, fmt.Errorf("the installed kubeadm cannot name its images: %w", err))
 		}
 		return fmt.Errorf("asking kubeadm for its images: %w", err)

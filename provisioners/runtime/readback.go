@@ -37,8 +37,7 @@ func ReadBack(ctx context.Context, machine run.Runner, p *profiles.Profile) erro
 	}
 	res, err := machine.Run(ctx, run.Cmd{Argv: []string{containerdPath(p), "--config", ConfigPath, "config", "dump"}})
 	if err != nil {
-		var failed *run.Error
-		if errors.As(err, &failed) && failed.Result.ExitCode > 0 && ctx.Err() == nil {
+		if run.SaidNo(err) && ctx.Err() == nil {
 			return exitcode.With(exitcode.Failed, fmt.Errorf("containerd %s refuses %s: %w", p.Components["containerd"].Version, ConfigPath, err))
 		}
 		return fmt.Errorf("reading containerd's effective configuration: %w", err)

@@ -153,7 +153,7 @@ ticket: DIR/ticket.json of --save, which also writes DIR/plan.json for
 	p.add(cmd)
 	flags := cmd.Flags()
 	flags.VarP(format, "output", "o", "what to print")
-	flags.StringVar(&p.attestations, "attestations", "", "folder of attestations: cells with a valid verdict are not run again")
+	flags.StringVar(&p.attestations, "attestations", "", "folder of attestations, or of results with them: cells with a valid verdict are not run again")
 	flags.StringArrayVar(&p.keys, "key", nil, "public key whose verdicts count; may be given several times")
 	flags.DurationVar(&p.maxAge, "max-age", 0, "how old a verdict may be (default: any age, since the ID has all that it depends on)")
 	flags.StringVar(&p.save, "save", "", "directory for plan.json and ticket.json")

@@ -3,6 +3,10 @@ package matrix
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -12,7 +16,9 @@ import (
 
 // ReuseOptions says whose signed verdicts make a run unnecessary.
 type ReuseOptions struct {
-	Dir  string // folder of bundles
+	// Dir is a folder of bundles, or a folder of results, whose cells' bundles
+	// count.
+	Dir  string
 	Keys []attest.PublicKey
 	// MaxAge is how long ago a suite may have ended; 0 for any time. What the
 	// verdict depends on is in the ID, so age says something about the world
@@ -41,7 +47,7 @@ func (p *Plan) Reuse(ctx context.Context, o ReuseOptions) (leftOut int, err erro
 		planned[c.ID] = true
 	}
 	results := map[string]map[Stage]stated{}
-	err = attest.EachBundle(ctx, o.Dir, func(b attest.Stored) error {
+	err = o.eachBundle(ctx, func(b attest.Stored) error {
 		if b.Err == nil && b.Claim.Type != attest.TypeTestResult {
 			return nil
 		}
@@ -69,6 +75,25 @@ func (p *Plan) Reuse(ctx context.Context, o ReuseOptions) (leftOut int, err erro
 		p.Cells[i].Attested = p.Cells[i].settled(results[p.Cells[i].ID])
 	}
 	return leftOut, nil
+}
+
+// eachBundle calls f for the bundles of the folder, and then for those of each
+// cell in it.
+func (o ReuseOptions) eachBundle(ctx context.Context, f func(attest.Stored) error) error {
+	if err := attest.EachBundle(ctx, o.Dir, f); err != nil {
+		return err
+	}
+	cells, err := os.ReadDir(filepath.Join(o.Dir, CellsDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading the attestations: %w", err)
+	}
+	for _, cell := range cells {
+		dir := filepath.Join(o.Dir, CellsDir, cell.Name(), AttestationsDir)
+		if err := attest.EachBundle(ctx, dir, f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (o ReuseOptions) read(ctx context.Context, b attest.Stored) (stated, error) {

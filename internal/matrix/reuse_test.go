@@ -76,7 +76,7 @@ func TestReuse(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
+			dir, results := t.TempDir(), t.TempDir()
 			for i, r := range tt.results {
 				image := sha("image")
 				if tt.other && i == 1 {
@@ -90,18 +90,24 @@ func TestReuse(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				name := filepath.Join(dir, string(rune('a'+i))+attest.BundleSuffix)
-				if err := os.WriteFile(name, data, 0o644); err != nil {
-					t.Fatal(err)
+				for _, folder := range []string{dir, filepath.Join(results, matrix.CellsDir, "cell", matrix.AttestationsDir)} {
+					if err := os.MkdirAll(folder, 0o755); err != nil {
+						t.Fatal(err)
+					}
+					if err := os.WriteFile(filepath.Join(folder, string(rune('a'+i))+attest.BundleSuffix), data, 0o644); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
-			plan := matrix.Plan{Matrix: "one", Cells: []matrix.Cell{tt.cell}}
-			_, err := plan.Reuse(t.Context(), matrix.ReuseOptions{Dir: dir, Keys: []attest.PublicKey{trusted.Public()}, MaxAge: tt.maxAge, Now: now})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := plan.Cells[0].Attested != nil; got != tt.want {
-				t.Errorf("reused: %t, want %t", got, tt.want)
+			for _, folder := range []string{dir, results} {
+				plan := matrix.Plan{Matrix: "one", Cells: []matrix.Cell{tt.cell}}
+				_, err := plan.Reuse(t.Context(), matrix.ReuseOptions{Dir: folder, Keys: []attest.PublicKey{trusted.Public()}, MaxAge: tt.maxAge, Now: now})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := plan.Cells[0].Attested != nil; got != tt.want {
+					t.Errorf("reused: %t, want %t", got, tt.want)
+				}
 			}
 		})
 	}

@@ -24,7 +24,7 @@ var universe = []string{"ebtables", "libnss-myhostname", "socat", "conntrack", "
 
 // sections are those that a node's packages are in; the rest of Debian would
 // only make the indices large.
-var sections = []string{"admin", "base", "kernel", "libs", "misc", "net", "utils", "python", "perl", "shells", "text", "interpreters", "oldlibs", "editors", "web", "metapackages", "localization"}
+var sections = []string{"admin", "base", "kernel", "libs", "misc", "net", "utils", "python", "perl", "shells", "text", "interpreters", "oldlibs", "otherosfs", "editors", "web", "metapackages", "localization"}
 
 // fields are what apt needs of a stanza.
 var fields = []string{"Package", "Source", "Version", "Architecture", "Essential", "Important", "Protected", "Priority", "Section", "Multi-Arch", "Installed-Size",

@@ -10,8 +10,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// ControllerManager names the controller manager's container and its lease.
-const ControllerManager = "kube-controller-manager"
+// controllerManager names the controller manager's container and its lease.
+const controllerManager = "kube-controller-manager"
 
 // ReleaseDeadLease deletes the controller manager's lease when the container
 // that took it cannot run any more: the one that runs now was made after it was
@@ -22,12 +22,12 @@ const ControllerManager = "kube-controller-manager"
 // It returns the ID of the container that holds the lease, and none while no
 // container does. A lease that changes between the look and the deletion stays.
 func ReleaseDeadLease(ctx context.Context, client kubernetes.Interface, containers []Container) (holder string, err error) {
-	i := slices.IndexFunc(containers, func(c Container) bool { return c.Name == ControllerManager && c.Running })
+	i := slices.IndexFunc(containers, func(c Container) bool { return c.Name == controllerManager && c.Running })
 	if i < 0 {
 		return "", nil
 	}
 	leases := client.CoordinationV1().Leases(metav1.NamespaceSystem)
-	lease, err := leases.Get(ctx, ControllerManager, metav1.GetOptions{})
+	lease, err := leases.Get(ctx, controllerManager, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return "", nil
@@ -38,7 +38,7 @@ func ReleaseDeadLease(ctx context.Context, client kubernetes.Interface, containe
 	case lease.Spec.AcquireTime.After(containers[i].Created):
 		return containers[i].ID, nil
 	}
-	err = leases.Delete(ctx, ControllerManager, metav1.DeleteOptions{
+	err = leases.Delete(ctx, controllerManager, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion},
 	})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {

@@ -20,7 +20,7 @@ func TestReleaseDeadLease(t *testing.T) {
 	t.Parallel()
 	taken := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	manager := func(created time.Time, running bool) Container {
-		return Container{ID: "c2", Name: ControllerManager, Created: created, Running: running}
+		return Container{ID: "c2", Name: controllerManager, Created: created, Running: running}
 	}
 	held := coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{UID: types.UID("u1"), ResourceVersion: "7"},
 		Spec: coordinationv1.LeaseSpec{AcquireTime: &metav1.MicroTime{Time: taken}}}
@@ -35,7 +35,7 @@ func TestReleaseDeadLease(t *testing.T) {
 	}{
 		"taken by the one that runs": {containers: []Container{manager(taken.Add(-time.Second), true)}, lease: &held, holder: "c2"},
 		"taken by one that is gone":  {containers: []Container{manager(taken.Add(time.Second), true)}, lease: &held, deleted: true},
-		"by its forerunner, still listed": {containers: []Container{{ID: "c1", Name: ControllerManager, Created: taken.Add(-time.Hour)},
+		"by its forerunner, still listed": {containers: []Container{{ID: "c1", Name: controllerManager, Created: taken.Add(-time.Hour)},
 			manager(taken.Add(time.Second), true)}, lease: &held, deleted: true},
 		"renewed meanwhile":     {containers: []Container{manager(taken.Add(time.Second), true)}, lease: &held, deletion: http.StatusConflict, deleted: true},
 		"the server refuses":    {containers: []Container{manager(taken.Add(time.Second), true)}, lease: &held, deletion: http.StatusForbidden, deleted: true, err: "releasing the controller manager's lease"},

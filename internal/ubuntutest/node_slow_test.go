@@ -101,15 +101,15 @@ func upstreamComponents(t *testing.T, server *upstreamtest.Server, dir string) m
 		return upstreamtest.FromFiles(paths)
 	}
 	out := map[string]any{}
-	release := func(as, version string, programs upstreamtest.Programs) {
+	release := func(as, component, version string, programs upstreamtest.Programs) {
 		t.Helper()
-		files, err := server.Release(as, version, p.OS.Arch, programs)
+		files, err := server.Release(component, version, p.OS.Arch, programs)
 		must(t, err)
 		out[as] = map[string]any{"version": version, "source": "release", "files": files}
 	}
 	kubernetes := p.Components["kubernetes"].Version
-	release("kubernetes", kubernetes, programs("kubernetes", "kubeadm", "kubelet", "kubectl"))
-	release("containerd", p.Components["containerd"].Version, programs("containerd"))
+	release("kubernetes", "kubernetes", kubernetes, programs("kubernetes", "kubeadm", "kubelet", "kubectl"))
+	release("containerd", "containerd", p.Components["containerd"].Version, programs("containerd"))
 	for _, name := range []string{"runc", "cni-plugins"} {
 		c := p.Components[name]
 		out[name] = map[string]any{"version": c.Version, "source": "gomod", "module": c.Module, "sum": c.Sum}
@@ -129,7 +129,7 @@ func upstreamComponents(t *testing.T, server *upstreamtest.Server, dir string) m
 		out[name] = c
 	}
 	// No image needs it, but ubuntu's own has to be of the same release.
-	out["control-plane"] = map[string]any{"version": kubernetes, "source": "release", "files": controlPlane(t, server, kubernetes, p.OS.Arch, programs)}
+	release("control-plane", "kubernetes", kubernetes, programs("kubernetes", "kube-apiserver"))
 
 	crictl := filepath.Join(dir, "crictl")
 	install := exec.CommandContext(t.Context(), "go", "install", "-trimpath", "sigs.k8s.io/cri-tools/cmd/crictl@v1.36.0")
@@ -137,16 +137,6 @@ func upstreamComponents(t *testing.T, server *upstreamtest.Server, dir string) m
 	if text, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
-	files, err := server.Release("crictl", "1.36.0", p.OS.Arch, upstreamtest.Programs{"crictl": {Path: crictl}})
-	must(t, err)
-	out["crictl"] = map[string]any{"version": "1.36.0", "source": "release", "files": files}
+	release("crictl", "crictl", "1.36.0", upstreamtest.Programs{"crictl": {Path: crictl}})
 	return out
-}
-
-// controlPlane serves the control plane's programs where upstream has them.
-func controlPlane(t *testing.T, server *upstreamtest.Server, version, arch string, programs func(string, ...string) upstreamtest.Programs) []profiles.ReleaseFile {
-	t.Helper()
-	files, err := server.Release("kubernetes", version, arch, programs("kubernetes", "kube-apiserver"))
-	must(t, err)
-	return files
 }

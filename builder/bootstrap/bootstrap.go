@@ -79,6 +79,9 @@ type Maker struct {
 	Client *fetch.Client
 	// Progress is told what goes on, a line at a time.
 	Progress func(line string)
+	// Begin, when it is not nil, is called when a base is made that was not in
+	// the store.
+	Begin func()
 	// sleep replaces the pauses between attempts in tests.
 	sleep func(context.Context, time.Duration) error
 }
@@ -110,6 +113,12 @@ func (m Maker) Make(ctx context.Context, p *profiles.Profile) (Base, error) {
 		return err
 	})
 	return base, err
+}
+
+func (m Maker) begin() {
+	if m.Begin != nil {
+		m.Begin()
+	}
 }
 
 // askVersion starts to ask mmdebstrap for its version, which takes as long as
@@ -145,6 +154,7 @@ func (m Maker) make(ctx context.Context, p *profiles.Profile, askedVersion func(
 	}
 	_, cached := m.Store.Lookup(key)
 	dir, err := m.Store.Do(ctx, key, func(ctx context.Context, dir string) error {
+		m.begin()
 		return m.fill(ctx, p, releases, dir)
 	})
 	if err != nil {

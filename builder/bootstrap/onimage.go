@@ -59,6 +59,7 @@ func (m Maker) makeOnImage(ctx context.Context, p *profiles.Profile, keyrings []
 	}
 	_, cached := m.Store.Lookup(key)
 	dir, err := m.Store.Do(ctx, key, func(ctx context.Context, dir string) error {
+		m.begin()
 		return m.fillOnImage(ctx, p, image, signer, releases, dir)
 	})
 	if err != nil {

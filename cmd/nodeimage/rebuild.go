@@ -123,6 +123,9 @@ func printRebuild(w io.Writer, r rebuild.Report) error {
 	if len(r.Differences) == 0 {
 		lines = append(lines, "  both were made from the same packages, components and container images")
 	}
+	if r.SameDisk {
+		lines = append(lines, "  every byte of their disks is the same: only the files that hold them were written otherwise, as by another version of this program or of qemu-img")
+	}
 	if r.DiffError != "" {
 		lines = append(lines, "  they could not be looked into: "+r.DiffError)
 	}

@@ -6,10 +6,10 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
 )
 
-// ahead is a resolver that imports the container images while the first
-// provisioners work, if they are not in the store imported already. That pays
-// where the base and the initramfs come from the store: else the initramfs is
-// made then, takes longer than all provisioners, and leaves no processor idle.
+// ahead is a resolver that imports the container images, if they are not in the
+// store imported already, while something else is done that leaves a processor
+// idle: while the base is made, or else while the first provisioners work. With a
+// new base the initramfs is made then, and takes longer than all provisioners.
 type ahead struct {
 	component.Resolver
 
@@ -18,7 +18,11 @@ type ahead struct {
 	err    error // once ended is closed
 }
 
+// start begins it, unless that was done.
 func (a *ahead) start(ctx context.Context, maker *component.Maker) {
+	if a.ended != nil {
+		return
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	a.cancel, a.ended = cancel, make(chan struct{})
 	go func() {

@@ -145,7 +145,7 @@ func Lock(ctx context.Context, opts Options) (*lock.Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	made, err := resolve(ctx, opts, p, s, nil)
+	made, err := resolve(ctx, opts, p, s, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +190,7 @@ func MoveLock(ctx context.Context, opts Options, old *lock.Lock, names []string)
 	if err != nil {
 		return nil, err
 	}
-	made, err := resolveAll(ctx, opts, p, s, moved)
+	made, err := resolveAll(ctx, opts, p, s, moved, nil)
 	if err != nil {
 		return nil, fmt.Errorf("only %s moved: %w", strings.Join(names, ", "), err)
 	}

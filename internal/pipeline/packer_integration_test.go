@@ -92,6 +92,18 @@ func TestPackerAndCommandLineAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Once more, from what that build kept of host and runtime.
+	var said strings.Builder
+	again, err := pipeline.Build(t.Context(), pipeline.Options{Profile: "debian-13", OutputDir: filepath.Join(t.TempDir(), "again"), UI: console.New(&said)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(said.String(), "nothing that host and runtime are made of has changed") || strings.Contains(said.String(), "nodeimage-runtime") {
+		t.Errorf("the second build did not take host and runtime from the cache:\n%s", said.String())
+	}
+	if again.ID != result.ID {
+		t.Errorf("with host and runtime from the cache the image is %s, without %s", again.ID, result.ID)
+	}
 	got, want := readManifest(t, byPacker), readManifest(t, inProcess)
 	if result.ID != want.Images[0].SHA256 {
 		t.Errorf("artifact ID is %s, want the image's sha256 %s", result.ID, want.Images[0].SHA256)

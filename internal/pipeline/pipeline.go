@@ -11,6 +11,7 @@ import (
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
@@ -90,7 +91,9 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 		there = hashAhead(hashing, opts.OutputDir, p.Name)
 	}
 	go func() { _, _ = toolSHA256() }()
-	made, err := resolve(ctx, opts, p, s, locked)
+	images := new(ahead)
+	defer images.stop()
+	made, err := resolve(ctx, opts, p, s, locked, func(maker *component.Maker) { images.start(ctx, maker) })
 	if err != nil {
 		return Result{}, nameMissing(ctx, opts, s, locked, err)
 	}
@@ -105,13 +108,14 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 		}
 		enough()
 	}
-	images := &ahead{Resolver: made.resolver}
-	defer images.stop()
-	if made.base.Cached {
-		images.start(ctx, made.resolver)
-	}
+	images.Resolver = made.resolver
+	images.start(ctx, made.resolver)
 	useResolver(provisioners, images)
-	artifact, err := b.Run(ctx, opts.UI, &hook{stages: provisioners})
+	kept, err := made.layer(p, s)
+	if err != nil {
+		return Result{}, err
+	}
+	artifact, err := b.Run(ctx, opts.UI, &hook{stages: provisioners, layer: kept})
 	if err != nil {
 		if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
 			err = errors.Join(err, ctx.Err())
@@ -183,8 +187,12 @@ func prepare(opts Options) (*builder.Builder, []stage, error) {
 	return b, provisioners, nil
 }
 
-// hook is what Packer's core gives a builder: it runs the provisioners in order.
-type hook struct{ stages []stage }
+// hook is what Packer's core gives a builder: it runs the provisioners in order,
+// or takes what the first of them make from the store.
+type hook struct {
+	stages []stage
+	layer  *layer // nil to run them all
+}
 
 func (h *hook) Run(ctx context.Context, name string, ui packersdk.Ui, comm packersdk.Communicator, data any) error {
 	if name != packersdk.HookProvision {
@@ -194,7 +202,18 @@ func (h *hook) Run(ctx context.Context, name string, ui packersdk.Ui, comm packe
 	if !ok {
 		generated = map[string]any{}
 	}
-	for _, s := range h.stages {
+	if h.layer == nil {
+		return h.provision(ctx, ui, comm, generated, h.stages)
+	}
+	first := func() error { return h.provision(ctx, ui, comm, generated, h.stages[:layered]) }
+	if err := h.layer.carry(ctx, ui, comm, first); err != nil {
+		return err
+	}
+	return h.provision(ctx, ui, comm, generated, h.stages[layered:])
+}
+
+func (h *hook) provision(ctx context.Context, ui packersdk.Ui, comm packersdk.Communicator, generated map[string]any, stages []stage) error {
+	for _, s := range stages {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

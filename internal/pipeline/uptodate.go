@@ -48,8 +48,11 @@ type resolved struct {
 // resolve makes what a build is made from, everything at the same time:
 // compiling waits for no download. The steps of the build then find it all in the
 // store. With a lock, it is what the lock says.
-func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock) (*resolved, error) {
-	made, err := resolveAll(ctx, opts, p, s, locked)
+//
+// When all components are there and the base is still being made, which keeps
+// little more than one processor busy, it calls beside, unless that is nil.
+func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock, beside func(*component.Maker)) (*resolved, error) {
+	made, err := resolveAll(ctx, opts, p, s, locked, beside)
 	if err != nil {
 		return nil, err
 	}
@@ -57,15 +60,21 @@ func resolve(ctx context.Context, opts Options, p *profiles.Profile, s *store.St
 }
 
 // resolveAll is resolve without a look at the lock's container images.
-func resolveAll(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock) (*resolved, error) {
+func resolveAll(ctx context.Context, opts Options, p *profiles.Profile, s *store.Store, locked *lock.Lock, beside func(*component.Maker)) (*resolved, error) {
 	resolver, err := component.New(p, s, component.Options{Logf: opts.UI.Sayf, Mirrors: opts.Mirrors, Lock: locked, Offline: opts.Offline})
 	if err != nil {
 		return nil, err
 	}
 	made := &resolved{resolver: resolver, locked: locked}
+	making, based := make(chan struct{}), make(chan struct{})
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		maker := bootstrap.Maker{Host: run.Host{}, Store: s, Lock: locked, Progress: func(line string) { opts.UI.Say("base: " + line) }}
+		defer close(based)
+		maker := bootstrap.Maker{
+			Host: run.Host{}, Store: s, Lock: locked,
+			Progress: func(line string) { opts.UI.Say("base: " + line) },
+			Begin:    sync.OnceFunc(func() { close(making) }),
+		}
 		if !opts.Offline {
 			if maker.Client, err = fetchClient(opts, s); err != nil {
 				return err
@@ -79,8 +88,17 @@ func resolveAll(ctx context.Context, opts Options, p *profiles.Profile, s *store
 	})
 	g.Go(func() (err error) {
 		names := append(runtime.Components(p), kubernetes.Components(p)...)
-		made.set, err = parts.Resolve(gctx, resolver, true, names...)
-		return err
+		if made.set, err = parts.Resolve(gctx, resolver, true, names...); err != nil {
+			return err
+		}
+		select {
+		case <-making:
+			if beside != nil {
+				beside(resolver)
+			}
+		case <-based:
+		}
+		return nil
 	})
 	if err := g.Wait(); err != nil {
 		return nil, err
@@ -114,6 +132,15 @@ func (r *resolved) key(opts Options, p *profiles.Profile) (string, error) {
 		return "", err
 	}
 	return store.Key("image", p.Hash(), r.base.Key, digests, opts.Formats, opts.DiskSize, output, tool)
+}
+
+// layer is that of the first provisioners.
+func (r *resolved) layer(p *profiles.Profile, s *store.Store) (*layer, error) {
+	plans, err := provisioners.Plans(p, r.set)
+	if err != nil {
+		return nil, err
+	}
+	return newLayer(s, r.base.Key, plans)
 }
 
 // toolSHA256 is the digest of this program. It stands for the code: between

@@ -112,6 +112,9 @@ type Report struct {
 	SHA256    string `json:"sha256"`
 	Got       string `json:"got"`
 	Identical bool   `json:"identical"`
+	// SameDisk tells of two that are not identical that every byte of their disks
+	// is: only the files that hold them were written otherwise.
+	SameDisk bool `json:"sameDisk"`
 	// Differences name what the two were made from otherwise. Without any, the
 	// same inputs gave other bytes.
 	Differences []string `json:"differences"`
@@ -151,6 +154,7 @@ func Compare(ctx context.Context, o Original, again string) (Report, error) {
 		r.DiffError = err.Error()
 	default:
 		r.Diff = &diff
+		r.SameDisk = diff.Same && diff.Disk != nil
 	}
 	return r, nil
 }

@@ -135,6 +135,9 @@ func TestBytesThatDifferAreNamed(t *testing.T) {
 	if r.Diff == nil {
 		t.Fatalf("no difference was looked for: %s", r.DiffError)
 	}
+	if r.SameDisk {
+		t.Error("a disk with another byte is called the same")
+	}
 	if r.Diff.Disk == nil || len(r.Diff.Disk.Ranges) != 1 || r.Diff.Disk.Ranges[0].Start != int64(at)&^511 {
 		t.Errorf("want the range at %d: %+v", at, r.Diff.Disk)
 	}

@@ -11,8 +11,11 @@ import _ "embed"
 //     compiling. The modules that all programs share are in one directory, and one
 //     py3compile does that.
 //   - A kernel's depmod reads all modules.
+//   - ca-certificates fills /etc/ssl/certs when it is configured, and again when
+//     its trigger is, with five processes for each authority. Nothing that is
+//     installed from an archive needs one to be configured.
 //
-// Both programs come with packages that are yet to be unpacked. A diversion keeps
+// The programs come with packages that are yet to be unpacked. A diversion keeps
 // dpkg from putting them where the others look for them. It is written and taken
 // out by hand: dpkg-divert would leave it in diversions-old.
 var (

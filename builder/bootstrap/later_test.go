@@ -57,7 +57,7 @@ func TestLater(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	py3compile, diversions := filepath.Join(root, "usr/bin/py3compile"), filepath.Join(root, "var/lib/dpkg/diversions")
-	want := diverted + "/usr/bin/py3compile\n/usr/bin/py3compile.distrib\n:\n/usr/sbin/depmod\n/usr/sbin/depmod.distrib\n:\n/sbin/depmod\n/sbin/depmod.distrib\n:\n"
+	want := diverted + "/usr/bin/py3compile\n/usr/bin/py3compile.distrib\n:\n/usr/sbin/depmod\n/usr/sbin/depmod.distrib\n:\n/sbin/depmod\n/sbin/depmod.distrib\n:\n/usr/sbin/update-ca-certificates\n/usr/sbin/update-ca-certificates.distrib\n:\n"
 	if text, err := os.ReadFile(diversions); err != nil || string(text) != want {
 		t.Errorf("diversions are %q, %v; want %q", text, err, want)
 	}
@@ -67,12 +67,16 @@ func TestLater(t *testing.T) {
 			t.Errorf("py3compile %v: %v, %s", args, err, out)
 		}
 	}
+	if stub, err := os.ReadFile(filepath.Join(root, "usr/sbin/update-ca-certificates")); err != nil || string(stub) != "#!/bin/sh\n: >/usr/sbin/update-ca-certificates.later\n" {
+		t.Errorf("update-ca-certificates is %q, %v", stub, err)
+	}
 	// dpkg unpacks them, and has copied the list when it last changed that; a
 	// kernel calls depmod.
 	if err := errors.Join(
 		os.WriteFile(py3compile+".distrib", []byte("#!/bin/sh\nexit 3\n"), 0o755),
 		os.Symlink("../bin/kmod", filepath.Join(root, "usr/sbin/depmod.distrib")),
 		os.WriteFile(filepath.Join(root, "usr/sbin/depmod.later"), []byte("6.12.0-amd64\n-a -F /boot/System.map-6.13 6.13\n"), 0o644),
+		os.WriteFile(filepath.Join(root, "usr/sbin/update-ca-certificates.later"), nil, 0o644),
 		os.Link(diversions, diversions+"-old"),
 	); err != nil {
 		t.Fatal(err)
@@ -80,7 +84,7 @@ func TestLater(t *testing.T) {
 	out, err := hookIn(t, root, catchUp, `echo "ran $*"`)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	slices.Sort(lines) // two things at the same time
-	if want := []string{"ran depmod -a -F /boot/System.map-6.13 6.13", "ran depmod 6.12.0-amd64", "ran py3compile /usr/lib/python3.13/dist-packages", "ran py3compile /usr/lib/python3/dist-packages"}; err != nil || !slices.Equal(lines, want) {
+	if want := []string{"ran depmod -a -F /boot/System.map-6.13 6.13", "ran depmod 6.12.0-amd64", "ran py3compile /usr/lib/python3.13/dist-packages", "ran py3compile /usr/lib/python3/dist-packages", "ran update-ca-certificates"}; err != nil || !slices.Equal(lines, want) {
 		t.Errorf("%v: %q, want %q", err, lines, want)
 	}
 	for _, name := range []string{diversions, diversions + "-old"} {
@@ -122,7 +126,8 @@ func TestDepmodIsPutOff(t *testing.T) {
 func TestLaterFails(t *testing.T) {
 	t.Parallel()
 	for chroot, want := range map[string]bool{
-		`case $1 in py3compile) exit 4; esac`: false, `case $1 in depmod) exit 4; esac`: false, "exit 0": true,
+		`case $1 in py3compile) exit 4; esac`: false, `case $1 in depmod) exit 4; esac`: false,
+		`case $1 in update-ca-certificates) exit 4; esac`: false, "exit 0": true,
 	} {
 		for _, has := range []bool{true, false} {
 			root := tree(t, unpacked())
@@ -133,6 +138,7 @@ func TestLaterFails(t *testing.T) {
 				if err := errors.Join(
 					os.WriteFile(filepath.Join(root, "usr/bin/py3compile.distrib"), nil, 0o755),
 					os.WriteFile(filepath.Join(root, "usr/sbin/depmod.later"), []byte("6.12\n"), 0o644),
+					os.WriteFile(filepath.Join(root, "usr/sbin/update-ca-certificates.later"), nil, 0o644),
 				); err != nil {
 					t.Fatal(err)
 				}

@@ -2,7 +2,7 @@ set -eu
 cd "$1"
 umask 022
 # A release with packages from before the merge of /usr has /sbin/depmod.
-for path in /usr/bin/py3compile /usr/sbin/depmod /sbin/depmod; do
+for path in /usr/bin/py3compile /usr/sbin/depmod /sbin/depmod /usr/sbin/update-ca-certificates; do
 	printf '%s\n' "$path" "$path.distrib" : >>var/lib/dpkg/diversions
 done
 # A package's own directories are compiled at once: nobody else does it.
@@ -15,4 +15,8 @@ cat >usr/sbin/depmod <<'STUB'
 #!/bin/sh
 echo "$*" >>/usr/sbin/depmod.later
 STUB
-chmod 0755 usr/bin/py3compile usr/sbin/depmod
+cat >usr/sbin/update-ca-certificates <<'STUB'
+#!/bin/sh
+: >/usr/sbin/update-ca-certificates.later
+STUB
+chmod 0755 usr/bin/py3compile usr/sbin/depmod usr/sbin/update-ca-certificates

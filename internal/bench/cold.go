@@ -11,7 +11,7 @@ import (
 )
 
 // componentsOnly makes a store in dir of what the user's store has of components:
-// all but bases, initramfs, imported images and the packages that a base was made
+// all but bases, initramfs, layers, imported images and the packages that a base was made
 // of. Files are linked where the two can share them.
 func componentsOnly(dir string) error {
 	from, err := store.DefaultDir()
@@ -38,11 +38,11 @@ func componentsOnly(dir string) error {
 	return nil
 }
 
-// madeByBuilds tells bases, initramfs and imported images from components.
+// madeByBuilds tells bases, initramfs, layers and imported images from components.
 func madeByBuilds(entry string) (bool, error) {
 	files, err := os.ReadDir(filepath.Join(entry, "data"))
 	for _, f := range files {
-		if f.Name() == "rootfs.tar" || f.Name() == "boot" || f.Name() == component.PreloadedTar {
+		if f.Name() == "rootfs.tar" || f.Name() == "boot" || f.Name() == component.PreloadedTar || f.Name() == "layer.tar.zst" {
 			return true, nil
 		}
 	}

@@ -9,16 +9,6 @@ for program in usr/bin/py3compile usr/sbin/depmod usr/sbin/update-ca-certificate
 		mv "$program.distrib" "$program"
 	fi
 done
-depmod=
-if [ -e usr/sbin/depmod.later ]; then
-	mv usr/sbin/depmod.later run/depmod.later
-	(
-		while read -r args; do
-			chroot . depmod $args || exit 1
-		done <run/depmod.later
-	) &
-	depmod=$!
-fi
 certificates=
 if [ -e usr/sbin/update-ca-certificates.later ]; then
 	rm usr/sbin/update-ca-certificates.later
@@ -31,7 +21,21 @@ if [ -e usr/bin/py3compile ]; then
 		[ ! -d "$dir" ] || chroot . py3compile "/$dir" || rc=1
 	done
 fi
-[ -z "$depmod" ] || wait "$depmod" || rc=1
+for pid in usr/sbin/depmod.later/*.pid; do
+	[ -e "$pid" ] || continue
+	call=${pid%.pid}
+	# It is no child of this shell's; five minutes are a hundred times what it takes.
+	tenths=0
+	while [ ! -e "$call.rc" ] && [ "$tenths" -lt 3000 ] && kill -0 "$(cat "$pid")" 2>/dev/null; do
+		sleep 0.1
+		tenths=$((tenths + 1))
+	done
+	if [ ! -e "$call.rc" ] || [ "$(cat "$call.rc")" != 0 ]; then
+		echo "depmod failed:" >&2
+		cat "$call.said" >&2
+		rc=1
+	fi
+done
 [ -z "$certificates" ] || wait "$certificates" || rc=1
-rm -f run/depmod.later
+rm -rf usr/sbin/depmod.later
 exit "$rc"

@@ -70,12 +70,10 @@ func TestLater(t *testing.T) {
 	if stub, err := os.ReadFile(filepath.Join(root, "usr/sbin/update-ca-certificates")); err != nil || string(stub) != "#!/bin/sh\n: >/usr/sbin/update-ca-certificates.later\n" {
 		t.Errorf("update-ca-certificates is %q, %v", stub, err)
 	}
-	// dpkg unpacks them, and has copied the list when it last changed that; a
-	// kernel calls depmod.
+	// dpkg unpacks them, and has copied the list when it last changed that.
 	if err := errors.Join(
 		os.WriteFile(py3compile+".distrib", []byte("#!/bin/sh\nexit 3\n"), 0o755),
 		os.Symlink("../bin/kmod", filepath.Join(root, "usr/sbin/depmod.distrib")),
-		os.WriteFile(filepath.Join(root, "usr/sbin/depmod.later"), []byte("6.12.0-amd64\n-a -F /boot/System.map-6.13 6.13\n"), 0o644),
 		os.WriteFile(filepath.Join(root, "usr/sbin/update-ca-certificates.later"), nil, 0o644),
 		os.Link(diversions, diversions+"-old"),
 	); err != nil {
@@ -84,7 +82,7 @@ func TestLater(t *testing.T) {
 	out, err := hookIn(t, root, catchUp, `echo "ran $*"`)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	slices.Sort(lines) // two things at the same time
-	if want := []string{"ran depmod -a -F /boot/System.map-6.13 6.13", "ran depmod 6.12.0-amd64", "ran py3compile /usr/lib/python3.13/dist-packages", "ran py3compile /usr/lib/python3/dist-packages", "ran update-ca-certificates"}; err != nil || !slices.Equal(lines, want) {
+	if want := []string{"ran py3compile /usr/lib/python3.13/dist-packages", "ran py3compile /usr/lib/python3/dist-packages", "ran update-ca-certificates"}; err != nil || !slices.Equal(lines, want) {
 		t.Errorf("%v: %q, want %q", err, lines, want)
 	}
 	for _, name := range []string{diversions, diversions + "-old"} {
@@ -108,26 +106,81 @@ func TestLater(t *testing.T) {
 	}
 }
 
-// The stub of depmod is run in the image, where its paths lead there.
-func TestDepmodIsPutOff(t *testing.T) {
+// depmodIn is the stub of depmod as it would be run in a chroot at root, where the
+// package's own is what depmod says.
+func depmodIn(t *testing.T, root, depmod string) (stub string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "usr/sbin/depmod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stub = filepath.Join(t.TempDir(), "depmod")
+	if err := errors.Join(
+		os.WriteFile(stub, []byte(strings.ReplaceAll(strings.ReplaceAll(string(text), "later=/usr", "later='"+root+"'/usr"), "-f /usr", "-f '"+root+"'/usr")), 0o755),
+		os.WriteFile(filepath.Join(root, "usr/bin/kmod"), []byte("#!/bin/sh\n"+depmod+"\n"), 0o755),
+		os.Symlink("../bin/kmod", filepath.Join(root, "usr/sbin/depmod.distrib")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	return stub
+}
+
+// A kernel that calls depmod does not wait for it, and gets what it asked for; each
+// call by itself, and under its own name, by which kmod knows what to do.
+func TestDepmodRunsBeside(t *testing.T) {
 	t.Parallel()
 	root := tree(t, unpacked())
 	if out, err := hookIn(t, root, putOff, "exit 9"); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	stub, err := os.ReadFile(filepath.Join(root, "usr/sbin/depmod"))
-	if err != nil || string(stub) != "#!/bin/sh\necho \"$*\" >>/usr/sbin/depmod.later\n" {
-		t.Errorf("it is %q, %v", stub, err)
+	began := filepath.Join(root, "run/go")
+	stub := depmodIn(t, root, `while [ ! -e '`+began+`' ]; do sleep 0.05; done; echo "${0##*/} $*" >>'`+root+`/run/said'`)
+	for _, args := range [][]string{{"6.12.0-amd64"}, {"-a", "-F", "/boot/System.map-6.13", "6.13"}} {
+		if out, err := exec.Command(stub, args...).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Fatalf("depmod %v: %v, %s", args, err, out)
+		}
+	}
+	if err := os.WriteFile(began, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := hookIn(t, root, catchUp, "exit 0"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	said, err := os.ReadFile(filepath.Join(root, "run/said"))
+	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+	slices.Sort(lines)
+	if want := []string{"depmod -a -F /boot/System.map-6.13 6.13", "depmod 6.12.0-amd64"}; err != nil || !slices.Equal(lines, want) {
+		t.Errorf("%v: %q, want %q", err, lines, want)
+	}
+	if _, err := os.Stat(filepath.Join(root, "usr/sbin/depmod.later")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("left behind: %v", err)
 	}
 }
 
-// Whatever fails fails the build, and a system without Python and kernel needs
-// neither.
+func TestDepmodFails(t *testing.T) {
+	t.Parallel()
+	for name, depmod := range map[string]string{
+		"says no": "echo no such module >&2; exit 3", "is killed": "kill -KILL $PPID; echo no such module >&2; exit 1",
+	} {
+		root := tree(t, unpacked())
+		if out, err := hookIn(t, root, putOff, "exit 9"); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if out, err := exec.Command(depmodIn(t, root, depmod), "6.12").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if out, err := hookIn(t, root, catchUp, "exit 0"); err == nil || !strings.Contains(out, "depmod failed:\nno such module") {
+			t.Errorf("depmod %s: %v, %s", name, err, out)
+		}
+	}
+}
+
+// Whatever fails fails the build, and a system without Python and certificates
+// needs neither.
 func TestLaterFails(t *testing.T) {
 	t.Parallel()
 	for chroot, want := range map[string]bool{
-		`case $1 in py3compile) exit 4; esac`: false, `case $1 in depmod) exit 4; esac`: false,
-		`case $1 in update-ca-certificates) exit 4; esac`: false, "exit 0": true,
+		`case $1 in py3compile) exit 4; esac`: false, `case $1 in update-ca-certificates) exit 4; esac`: false, "exit 0": true,
 	} {
 		for _, has := range []bool{true, false} {
 			root := tree(t, unpacked())
@@ -137,7 +190,6 @@ func TestLaterFails(t *testing.T) {
 			if has {
 				if err := errors.Join(
 					os.WriteFile(filepath.Join(root, "usr/bin/py3compile.distrib"), nil, 0o755),
-					os.WriteFile(filepath.Join(root, "usr/sbin/depmod.later"), []byte("6.12\n"), 0o644),
 					os.WriteFile(filepath.Join(root, "usr/sbin/update-ca-certificates.later"), nil, 0o644),
 				); err != nil {
 					t.Fatal(err)

@@ -11,9 +11,21 @@ cat >usr/bin/py3compile <<'STUB'
 [ "$#" != 2 ] || [ "$1" != -p ] || exit 0
 [ ! -x /usr/bin/py3compile.distrib ] || exec /usr/bin/py3compile.distrib "$@"
 STUB
+# depmod goes by the name that it is called by. It holds nothing of its caller's,
+# who would wait for that, and leaves its exit code.
 cat >usr/sbin/depmod <<'STUB'
 #!/bin/sh
-echo "$*" >>/usr/sbin/depmod.later
+set -eu
+later=/usr/sbin/depmod.later
+mkdir -p "$later/bin"
+ln -sf "$(readlink -f /usr/sbin/depmod.distrib)" "$later/bin/depmod"
+(
+	rc=0
+	"$later/bin/depmod" "$@" || rc=$?
+	echo "$rc" >"$later/$$.new"
+	mv "$later/$$.new" "$later/$$.rc"
+) </dev/null >"$later/$$.said" 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+echo "$!" >"$later/$$.pid"
 STUB
 cat >usr/sbin/update-ca-certificates <<'STUB'
 #!/bin/sh

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/foreign"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/memory"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
@@ -59,8 +60,7 @@ func (s *stepCheckHost) Cleanup(multistep.StateBag) {}
 
 func (s *stepCheckHost) check(ctx context.Context) error {
 	err := errors.Join(
-		checkArch(s.config.profile.OS.Arch, runtime.GOARCH),
-		checkTools(tools(), s.lookUp),
+		checkTools(tools(s.config.profile.OS.Arch), s.lookUp),
 		s.checkRoot(),
 		memory.Check(),
 	)
@@ -78,6 +78,7 @@ func (s *stepCheckHost) check(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(
+		s.checkArch(ctx),
 		checkSpace("cache_directory", s.store.Dir(), s.needs),
 		checkSpace("output_directory", s.config.OutputDirectory, min(s.needs, outputNeeds)),
 	)
@@ -91,19 +92,27 @@ func (s *stepCheckHost) checkRoot() error {
 	return nil
 }
 
-// checkArch refuses to run another architecture's programs in a chroot.
-func checkArch(want, goarch string) error {
-	if want != goarch {
-		return fmt.Errorf("the profile is for %s and this host is %s: build it on a %s machine", want, goarch, want)
+// checkArch has one of the architecture's programs run in a chroot in the store,
+// where those of the image will: a handler that is found outside a chroot alone,
+// and a file system that runs no programs, would show minutes later.
+func (s *stepCheckHost) checkArch(ctx context.Context) (err error) {
+	arch := s.config.profile.OS.Arch
+	if arch == runtime.GOARCH {
+		return nil
 	}
-	return nil
+	scratch, release, err := s.store.Scratch("foreign")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	return foreign.Check(ctx, s.host, arch, scratch)
 }
 
 // tool is a program a build runs on this host, and the Debian package that has it.
 type tool struct{ name, pkg string }
 
-func tools() []tool {
-	return []tool{
+func tools(arch string) []tool {
+	list := []tool{
 		{"mmdebstrap", "mmdebstrap"},
 		{"apt-get", "apt"},
 		{"gpgv", "gpgv"},
@@ -122,6 +131,11 @@ func tools() []tool {
 		{"mcopy", "mtools"},
 		{"qemu-img", "qemu-utils"},
 	}
+	if arch != runtime.GOARCH {
+		// mmdebstrap asks it whether that architecture's programs run.
+		list = append(list, tool{"arch-test", "arch-test"})
+	}
+	return list
 }
 
 func checkTools(tools []tool, lookUp func(string) (string, error)) error {

@@ -3,12 +3,17 @@ package builder
 import (
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/packer-plugin-sdk/multistep"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run/runtest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 )
 
 func TestCheckHost(t *testing.T) {
@@ -20,15 +25,18 @@ func TestCheckHost(t *testing.T) {
 		}
 		return all(name)
 	}
-	err := checkTools(tools(), some)
+	err := checkTools(tools(runtime.GOARCH), some)
 	if err == nil || !strings.Contains(err.Error(), "mke2fs, e2fsck, mcopy: run apt-get install e2fsprogs mtools") {
 		t.Errorf("got %v, want all missing tools and each package once", err)
 	}
-	if err := checkTools(tools(), all); err != nil {
+	if err := checkTools(tools(runtime.GOARCH), all); err != nil {
 		t.Error(err)
 	}
-	if checkArch("arm64", "amd64") == nil || checkArch("amd64", "amd64") != nil {
-		t.Error("architectures are mixed up")
+	if got := tools(runtime.GOARCH); slices.ContainsFunc(got, isArchTest) {
+		t.Errorf("this host's own architecture needs arch-test: %v", got)
+	}
+	if got := tools("s390x"); !slices.ContainsFunc(got, isArchTest) {
+		t.Errorf("another architecture needs no arch-test, which mmdebstrap runs: %v", got)
 	}
 
 	b, _ := prepared(t, nil)
@@ -50,6 +58,44 @@ func TestCheckHost(t *testing.T) {
 		t.Error("something was changed although the build cannot be")
 	}
 }
+
+// Whether a foreign program runs is tried in the store, and leaves nothing there.
+func TestCheckArch(t *testing.T) {
+	t.Parallel()
+	foreign := "arm64"
+	if runtime.GOARCH == foreign {
+		foreign = "amd64"
+	}
+	for want, answer := range map[string]func(*runtest.Call){
+		"":                   func(c *runtest.Call) { c.Fails(42, "") },
+		"qemu-user-static":   func(c *runtest.Call) { c.Fails(126, "chroot: failed to run command: Exec format error") },
+		"has no flag F, so ": func(c *runtest.Call) { c.Fails(127, "chroot: failed to run command: No such file or directory") },
+	} {
+		b, _ := prepared(t, map[string]any{"profile": "debian-13"})
+		b.config.profile.OS.Arch = foreign
+		fake := runtest.New(t)
+		b.host = fake
+		var err error
+		if b.store, err = store.Open(b.config.CacheDirectory); err != nil {
+			t.Fatal(err)
+		}
+		answer(fake.ExpectFunc("chroot", func(c run.Cmd) bool {
+			return c.Argv[0] == "chroot" && strings.HasPrefix(c.Argv[1], b.store.Dir()+"/")
+		}))
+		err = (&stepCheckHost{build: b}).checkArch(t.Context())
+		if want == "" && err != nil {
+			t.Errorf("refused: %v", err)
+		}
+		if want != "" && (exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v, expected bad input and %q", err, want)
+		}
+		if left, err := os.ReadDir(filepath.Join(b.store.Dir(), "scratch")); err != nil || len(left) > 0 {
+			t.Errorf("left in the store: %v, %v", left, err)
+		}
+	}
+}
+
+func isArchTest(t tool) bool { return t.name == "arch-test" }
 
 func TestCheckSpace(t *testing.T) {
 	t.Parallel()

@@ -120,13 +120,13 @@ func TestExtendsRefusals(t *testing.T) {
 		want  []string
 	}{
 		{"no such base", map[string]string{"p0.yaml": header + "name: a\nextends: debain\n"}, []string{
-			`p0.yaml:4:10: extends: no profile "debain" beside this file and built in; the built-in ones are debian, debian-12, debian-13, ubuntu, ubuntu-22.04, ubuntu-24.04, ubuntu-24.04-docker, ubuntu-26.04; did you mean "debian"?`,
+			`p0.yaml:4:10: extends: no profile "debain" beside this file and built in; the built-in ones are debian, debian-12, debian-13, debian-13-arm64, ubuntu, ubuntu-22.04, ubuntu-24.04, ubuntu-24.04-docker, ubuntu-26.04; did you mean "debian"?`,
 		}},
 		{"a path", map[string]string{"p0.yaml": header + "name: a\nextends: ../good.yaml\n"}, []string{
 			`p0.yaml:4:10: extends: found "../good.yaml", expected the name of a profile, without a directory and without .yaml`,
 		}},
 		{"the compatibility table", map[string]string{"p0.yaml": header + "name: a\nextends: compatibility\n"}, []string{
-			`p0.yaml:4:10: extends: no profile "compatibility" beside this file and built in; the built-in ones are debian, debian-12, debian-13, ubuntu, ubuntu-22.04, ubuntu-24.04, ubuntu-24.04-docker, ubuntu-26.04`,
+			`p0.yaml:4:10: extends: no profile "compatibility" beside this file and built in; the built-in ones are debian, debian-12, debian-13, debian-13-arm64, ubuntu, ubuntu-22.04, ubuntu-24.04, ubuntu-24.04-docker, ubuntu-26.04`,
 		}},
 		{"itself", map[string]string{"p0.yaml": header + "name: a\nextends: p0\n"}, []string{
 			`p0.yaml:4:10: extends: profiles extend each other in a circle: p0.yaml -> p0.yaml`,
@@ -181,6 +181,7 @@ func TestExtendsRefusals(t *testing.T) {
 			"p0.yaml":   header + "name: a\nextends: good\nos:\n  arch: arm64\n",
 			"good.yaml": strings.Replace(readGood(t), "  codename: trixie\n", "", 1),
 		}, []string{
+			`good.yaml:20:12: kernel.package: found "linux-image-amd64", a package for amd64: expected one for arm64, such as linux-image-arm64`,
 			`good.yaml:63:9: components.runc.files[0].sha256.arm64: missing: expected the sha256 of the file for arm64`,
 			`good.yaml:69:9: components.cni-plugins.files[0].sha256.arm64: missing: expected the sha256 of the file for arm64`,
 			`p0.yaml:5:1: os.codename: missing: expected a release's code name, such as trixie`,
@@ -221,10 +222,10 @@ func TestNamesThatDoNotLoad(t *testing.T) {
 		name, want string
 		is         error
 	}{
-		{"debian-31", `no built-in profile "debian-31": expected debian-12, debian-13, ubuntu-22.04, ubuntu-24.04, ubuntu-24.04-docker, ubuntu-26.04, or a path ending in .yaml; did you mean "debian-13"?`, nil},
-		{"", `no built-in profile "": expected debian-12, debian-13, ubuntu-22.04, ubuntu-24.04, ubuntu-24.04-docker, ubuntu-26.04, or a path ending in .yaml`, nil},
-		{"../profiles/debian-13", `no built-in profile "../profiles/debian-13": expected debian-12, debian-13, ubuntu-22.04, ubuntu-24.04, ubuntu-24.04-docker, ubuntu-26.04, or a path ending in .yaml`, nil},
-		{"compatibility", `no built-in profile "compatibility": expected debian-12, debian-13, ubuntu-22.04, ubuntu-24.04, ubuntu-24.04-docker, ubuntu-26.04, or a path ending in .yaml`, nil},
+		{"debian-31", `no built-in profile "debian-31": expected debian-12, debian-13, debian-13-arm64, ubuntu-22.04, ubuntu-24.04, ubuntu-24.04-docker, ubuntu-26.04, or a path ending in .yaml; did you mean "debian-13"?`, nil},
+		{"", `no built-in profile "": expected debian-12, debian-13, debian-13-arm64, ubuntu-22.04, ubuntu-24.04, ubuntu-24.04-docker, ubuntu-26.04, or a path ending in .yaml`, nil},
+		{"../profiles/debian-13", `no built-in profile "../profiles/debian-13": expected debian-12, debian-13, debian-13-arm64, ubuntu-22.04, ubuntu-24.04, ubuntu-24.04-docker, ubuntu-26.04, or a path ending in .yaml`, nil},
+		{"compatibility", `no built-in profile "compatibility": expected debian-12, debian-13, debian-13-arm64, ubuntu-22.04, ubuntu-24.04, ubuntu-24.04-docker, ubuntu-26.04, or a path ending in .yaml`, nil},
 		{"debian", "profiles/debian.yaml:6:11: abstract: this profile is only a base for others and cannot be built; name one that extends it", nil},
 		{filepath.Join(dir, "none.yaml"), "reading profile: stat " + filepath.Join(dir, "none.yaml") + ": no such file or directory", fs.ErrNotExist},
 		{filepath.Join(dir, "dir.yaml"), "reading profile: read " + filepath.Join(dir, "dir.yaml") + ": not a regular file", nil},

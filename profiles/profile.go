@@ -65,6 +65,10 @@ type Profile struct {
 	Components map[string]Component `yaml:"components" json:"components"`
 	// The finished disk. Required.
 	Disk Disk `yaml:"disk" json:"disk"`
+	// What is different for an architecture, by `os.arch`. It is merged over the
+	// rest of the same file, as a file is over its base; a file that extends this
+	// one has the last word. Optional.
+	ByArch map[string]Difference `yaml:"byArch,omitempty" json:"-"`
 	// What the image is made from that is not the real thing, each in a few
 	// words: `Ubuntu's archive`. The manifest and every report of the suite
 	// repeat it, and no gate lets such an image through. Optional.
@@ -85,6 +89,25 @@ type OS struct {
 	Codename string `yaml:"codename" json:"codename"`
 	// The architecture by its Debian name: `amd64` or `arm64`. Required.
 	Arch string `yaml:"arch" json:"arch"`
+}
+
+// Difference is what an architecture has in place of what the file says. Each of
+// its sections has the keys of the profile's own section of that name.
+type Difference struct {
+	// Where distribution packages come from. Optional.
+	Archive Archive `yaml:"archive,omitempty" json:"archive,omitzero"`
+	// What the image begins as. Optional.
+	Base Base `yaml:"base,omitempty" json:"base,omitzero"`
+	// Which distribution packages are installed. Optional.
+	Packages Packages `yaml:"packages,omitempty" json:"packages,omitzero"`
+	// The kernel and its command line. Optional.
+	Kernel Kernel `yaml:"kernel,omitempty" json:"kernel,omitzero"`
+	// Settings of the operating system. Optional.
+	Host Host `yaml:"host,omitempty" json:"host,omitzero"`
+	// The pinned software beside the distribution, by name. Optional.
+	Components map[string]Component `yaml:"components,omitempty" json:"components,omitzero"`
+	// The finished disk. Optional.
+	Disk Disk `yaml:"disk,omitempty" json:"disk,omitzero"`
 }
 
 // Base is what an image begins as when it is not bootstrapped.

@@ -22,7 +22,7 @@ var refusals = []struct {
 		"60:5: components.runc.verison: unknown key; did you mean \"version\"?",
 	}},
 	{"unknown key, nothing near", "kind: Profile\n", "kind: Profile\nflavour: salt\n", []string{
-		"3:1: flavour: unknown key; expected one of apiVersion, kind, name, description, extends, abstract, os, base, archive, packages, kernel, host, runtime, kubernetes, components, disk, standIns, knownFaults",
+		"3:1: flavour: unknown key; expected one of apiVersion, kind, name, description, extends, abstract, os, base, archive, packages, kernel, host, runtime, kubernetes, components, disk, byArch, standIns, knownFaults",
 	}},
 	{"unknown section with a near name", "runtime:\n", "runtimes:\n", []string{
 		"34:1: runtimes: unknown key; did you mean \"runtime\"?",

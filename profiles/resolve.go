@@ -16,6 +16,8 @@ type head struct {
 	Description string `yaml:"description"`
 	Extends     string `yaml:"extends"`
 	Abstract    bool   `yaml:"abstract"`
+	// ByArch is read here for its mistakes; chain merges it.
+	ByArch map[string]Difference `yaml:"byArch"`
 }
 
 // resolve turns the text of a profile into the effective profile.
@@ -57,9 +59,18 @@ type chain struct {
 	complete bool // every base profile was found and read
 }
 
+// layer is what one file of a chain says about the image, and what it says
+// about one architecture's alone.
+type layer struct {
+	all    *node
+	byArch *node // nil without any, or with mistakes, which were reported
+}
+
 // chain parses src and all it extends, and merges them, the base lowest.
-func (r reader) chain(src source) chain {
-	c := chain{decoder: newDecoder()}
+func (r reader) chain(src source) (c chain) {
+	c = chain{decoder: newDecoder()}
+	var layers []layer
+	defer func() { c.tree = flatten(layers) }()
 	var seen []string
 	for {
 		seen = append(seen, identity(src))
@@ -70,16 +81,16 @@ func (r reader) chain(src source) chain {
 		}
 		own, rest := split(n)
 		d := c.decoder
-		if c.tree != nil {
+		if layers != nil {
 			d = newDecoder()
 		}
 		h := d.head(own, position{src.name, 1, 1})
-		if c.tree == nil {
-			c.head, c.tree = h, rest
+		if layers == nil {
+			c.head = h
 		} else {
 			c.problems = append(c.problems, d.problems...)
-			c.tree = merge(rest, c.tree)
 		}
+		layers = append(layers, layer{rest, d.byArch(own)})
 		if h.Extends == "" {
 			// An extends that could not be read is no end of the chain.
 			c.complete = !d.refused["extends"]
@@ -95,6 +106,47 @@ func (r reader) chain(src source) chain {
 		}
 		src = base
 	}
+}
+
+// flatten merges the layers, of which the first is the topmost. Every file's own
+// differences lie right above the rest of it, so that a file that extends it has
+// the last word.
+func flatten(layers []layer) *node {
+	arch := ""
+	for _, l := range layers {
+		if arch = scalar(l.all.value("os").value("arch")); arch != "" {
+			break
+		}
+	}
+	var tree *node
+	for _, l := range slices.Backward(layers) {
+		tree = merge(tree, l.all)
+		if difference := l.byArch.value(arch); difference != nil {
+			tree = merge(tree, difference)
+		}
+	}
+	return tree
+}
+
+// byArch returns the differences of a file by architecture, unless there is a
+// mistake in them.
+func (d *decoder) byArch(own *node) *node {
+	const key = "byArch"
+	n := own.value(key)
+	if n == nil {
+		return nil
+	}
+	for _, p := range n.pairs {
+		if !slices.Contains(architecture, p.key) {
+			d.refuse(p.keyAt, join(key, p.key), "unknown architecture; expected %s", choice(architecture))
+		}
+	}
+	for path := range d.refused {
+		if path == key || strings.HasPrefix(path, key+".") {
+			return nil
+		}
+	}
+	return n
 }
 
 // next finds the base profile called name, or says why there is none.

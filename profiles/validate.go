@@ -202,6 +202,7 @@ func (v *validator) profile(p *Profile) {
 	v.archive(p.Archive)
 	v.packages(p.Packages)
 	v.match("kernel.package", p.Kernel.Package, packageName, "the name of a kernel package")
+	v.arch(p)
 	v.list("kernel.commandLine", p.Kernel.CommandLine, v.kernelArgument)
 	v.host(p.Host)
 	v.runtime(p.Runtime)

@@ -53,35 +53,45 @@ func kernelLinks(root *rooted.Dir) (kernel, initrd string, err error) {
 	return "", "", errors.New("the image has no kernel: neither /vmlinuz nor /boot/vmlinuz is there; name one in kernel.package of the profile")
 }
 
-// GrubConfig is /boot/grub/grub.cfg. cmdline follows root=.
-func GrubConfig(title, rootUUID, kernel, initrd string, cmdline []string) string {
-	quotedTitle := strings.ReplaceAll(title, "'", "")
-	return fmt.Sprintf(`# Written by nodeimage when the image was built; update-grub replaces it.
-set default=0
-set timeout=1
-if serial --unit=0 --speed=115200; then
+// serialTerminal is for a PC's first port. The firmware of other machines has its
+// console there already, and GRUB would write to the same port twice.
+const serialTerminal = `if serial --unit=0 --speed=115200; then
 	terminal_input console serial
 	terminal_output console serial
 fi
-insmod part_gpt
+`
+
+// GrubConfig is /boot/grub/grub.cfg. cmdline follows root=.
+func GrubConfig(fw Firmware, title, rootUUID, kernel, initrd string, cmdline []string) string {
+	quotedTitle := strings.ReplaceAll(title, "'", "")
+	terminal := ""
+	if fw.BIOS {
+		terminal = serialTerminal
+	}
+	return fmt.Sprintf(`# Written by nodeimage when the image was built; update-grub replaces it.
+set default=0
+set timeout=1
+%[6]sinsmod part_gpt
 insmod ext2
 search --no-floppy --fs-uuid --set=root %[2]s
 menuentry '%[1]s' {
 	linux %[3]s root=UUID=%[2]s ro %[5]s
 	initrd %[4]s
 }
-`, quotedTitle, rootUUID, kernel, initrd, strings.Join(cmdline, " "))
+`, quotedTitle, rootUUID, kernel, initrd, strings.Join(cmdline, " "), terminal)
 }
 
 // grubDefaults makes update-grub on a running node keep the same settings.
-func grubDefaults(cmdline []string) string {
+func grubDefaults(fw Firmware, cmdline []string) string {
+	terminal := ""
+	if fw.BIOS {
+		terminal = "GRUB_TERMINAL=\"console serial\"\nGRUB_SERIAL_COMMAND=\"serial --unit=0 --speed=115200\"\n"
+	}
 	return `# Written by nodeimage, from kernel.commandLine of the profile.
 GRUB_TIMEOUT=1
 GRUB_CMDLINE_LINUX="` + strings.Join(cmdline, " ") + `"
 GRUB_CMDLINE_LINUX_DEFAULT=""
-GRUB_TERMINAL="console serial"
-GRUB_SERIAL_COMMAND="serial --unit=0 --speed=115200"
-GRUB_DISABLE_OS_PROBER=true
+` + terminal + `GRUB_DISABLE_OS_PROBER=true
 `
 }
 
@@ -122,10 +132,10 @@ func WriteBootFiles(ctx context.Context, root *rooted.Dir, chroot run.Runner, fw
 		return err
 	}
 	files := map[string]string{
-		grubDir + "/grub.cfg": GrubConfig(title, l.RootUUID, kernel, initrd, cmdline),
+		grubDir + "/grub.cfg": GrubConfig(fw, title, l.RootUUID, kernel, initrd, cmdline),
 	}
 	if _, err := root.Stat("/usr/sbin/update-grub"); err == nil {
-		files["/etc/default/grub.d/50-nodeimage.cfg"] = grubDefaults(cmdline)
+		files["/etc/default/grub.d/50-nodeimage.cfg"] = grubDefaults(fw, cmdline)
 	}
 	for name, content := range files {
 		if err := root.WriteFile(name, []byte(content), 0o644); err != nil {

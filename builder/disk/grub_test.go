@@ -17,15 +17,30 @@ import (
 
 func TestGrubConfig(t *testing.T) {
 	t.Parallel()
-	got := GrubConfig("debian's", "UUID", "/vmlinuz", "/initrd.img", []string{"console=tty0", "console=ttyS0,115200n8"})
+	pc, _ := FirmwareOf("amd64")
+	got := GrubConfig(pc, "debian's", "UUID", "/vmlinuz", "/initrd.img", []string{"console=tty0", "console=ttyS0,115200n8"})
 	for _, want := range []string{
-		"menuentry 'debians' {", "set timeout=1\n",
+		"menuentry 'debians' {", "set timeout=1\nif serial --unit=0 --speed=115200; then\n",
 		"search --no-floppy --fs-uuid --set=root UUID\n",
 		"\tlinux /vmlinuz root=UUID=UUID ro console=tty0 console=ttyS0,115200n8\n",
 		"\tinitrd /initrd.img\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("grub.cfg lacks %q:\n%s", want, got)
+		}
+	}
+}
+
+// The firmware of arm64 has its console on the port already.
+func TestGrubDrivesNoSerialPortWithoutBIOS(t *testing.T) {
+	t.Parallel()
+	arm, _ := FirmwareOf("arm64")
+	for name, got := range map[string]string{
+		"grub.cfg":     GrubConfig(arm, "title", "UUID", "/vmlinuz", "/initrd.img", []string{"console=ttyAMA0,115200n8"}),
+		"etc/defaults": grubDefaults(arm, []string{"console=ttyAMA0,115200n8"}),
+	} {
+		if strings.Contains(got, "serial") || !strings.Contains(got, "console=ttyAMA0,115200n8") {
+			t.Errorf("%s:\n%s", name, got)
 		}
 	}
 }
@@ -101,8 +116,8 @@ func TestWriteBootFiles(t *testing.T) {
 		"/boot/grub/i386-pc/boot.img":            "boot",
 		"/boot/grub/i386-pc/ext2.mod":            "m",
 		"/boot/grub/i386-pc/moddep.lst":          "l",
-		"/etc/default/grub.d/50-nodeimage.cfg":   grubDefaults([]string{"quiet"}),
-		"/boot/grub/grub.cfg":                    GrubConfig("title", l.RootUUID, "/vmlinuz", "/initrd.img", []string{"quiet"}),
+		"/etc/default/grub.d/50-nodeimage.cfg":   grubDefaults(fw, []string{"quiet"}),
+		"/boot/grub/grub.cfg":                    GrubConfig(fw, "title", l.RootUUID, "/vmlinuz", "/initrd.img", []string{"quiet"}),
 		"/boot/grub/i386-pc/lzma_decompress.img": "",
 	} {
 		got, err := root.ReadFile(name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,9 +36,8 @@ func (m *Maker) newGoModule(name string, c profiles.Component) (source, error) {
 	if !ok {
 		return nil, exitcode.BadInput(fmt.Errorf("component %s: cannot be built from a Go module: no recipe for it", name))
 	}
-	if arch := m.profile.OS.Arch; arch != hostArch() {
-		return nil, exitcode.BadInput(fmt.Errorf("component %s: the profile is for %s and this machine is %s: Go modules are built and tried on a machine of the image's architecture only",
-			name, arch, hostArch()))
+	if arch := m.profile.OS.Arch; triplets()[arch] == "" {
+		return nil, exitcode.BadInput(fmt.Errorf("component %s: cannot be built for %s: expected one of %s", name, arch, strings.Join(slices.Sorted(maps.Keys(triplets())), ", ")))
 	}
 	rel := release{Version: c.Version, Module: c.Module, ModuleVersion: c.GoModuleVersion(), Sum: c.Sum}
 	p, err := readPin(pinFiles, name, rel)
@@ -210,7 +210,7 @@ func (w workspace) explain(err error) error {
 	text := failed.Result.Stderr + failed.Result.Stdout
 	switch {
 	case failed.Result.ExitCode == 127:
-		return missingTool(err, failed.Argv[0], "install Go and gcc")
+		return missingTool(err, failed.Argv[0], "install Go, "+w.tools.cPackages())
 	case strings.Contains(text, "checksum mismatch"):
 		if found := checksumMismatch.FindStringSubmatch(text); found != nil {
 			return exitcode.BadInput(fmt.Errorf("sum of module %s %s does not match: expected %s, found %s as downloaded: the module proxy (%s) does not serve what was pinned",

@@ -14,6 +14,8 @@ import (
 	"golang.org/x/mod/sumdb/dirhash"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run/runtest"
 )
 
 const (
@@ -292,7 +294,7 @@ func TestCommandEnvironment(t *testing.T) {
 	for name, value := range map[string]string{"GOFLAGS": "-tags=evil", "CGO_CFLAGS": "-DEVIL", "GOEXPERIMENT": "evil", "CC": "evil", "CPATH": "/evil", "https_proxy": "http://proxy.test:3128"} {
 		t.Setenv(name, value)
 	}
-	tools := &toolchain{goArch: "amd64", fetch: map[string]string{"GOPROXY": "https://mirror.test", "GOPRIVATE": ""}}
+	tools := &toolchain{hostArch: "amd64", goArch: "amd64", fetch: map[string]string{"GOPROXY": "https://mirror.test", "GOPRIVATE": ""}}
 	argv := tools.command(build{CGO: true}, "/tmp/x", []string{"go", "version"})
 	text := strings.Join(argv, "\n")
 	if strings.Contains(text, "evil") || strings.Contains(text, "EVIL") {
@@ -302,6 +304,48 @@ func TestCommandEnvironment(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("expected %q in:\n%s", want, text)
 		}
+	}
+	if strings.Contains(text, "PKG_CONFIG") {
+		t.Errorf("a native build is told where libraries are:\n%s", text)
+	}
+}
+
+func TestCommandEnvironmentForAnotherArchitecture(t *testing.T) {
+	t.Parallel()
+	tools := &toolchain{hostArch: "amd64", goArch: "arm64"}
+	text := strings.Join(tools.command(build{CGO: true}, "/tmp/x", []string{"go", "version"}), "\n")
+	for _, want := range []string{"\nGOARCH=arm64\n", "\nCC=aarch64-linux-gnu-gcc\n", "\nCGO_ENABLED=1\n", "\nPKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("expected %q in:\n%s", want, text)
+		}
+	}
+	plain := strings.Join(tools.command(build{}, "/tmp/x", []string{"go", "version"}), "\n")
+	if !strings.Contains(plain, "\nCGO_ENABLED=0\n") || !strings.Contains(plain, "\nGOARCH=arm64\n") || strings.Contains(plain, "aarch64") {
+		t.Errorf("what has no C in it:\n%s", plain)
+	}
+}
+
+// A program of another architecture that was compiled and cannot be tried says
+// what a host needs for that.
+func TestProbeOfAnotherArchitecture(t *testing.T) {
+	t.Parallel()
+	p := debian13(t)
+	p.Components = nil
+	f := runtest.New(t)
+	f.ExpectFunc("the program", func(c run.Cmd) bool { return strings.HasSuffix(c.Argv[len(c.Argv)-1], "/tool") }).
+		Fails(126, "env: '/x/tool': Exec format error")
+	m, err := New(p, newStore(t), Options{Runner: f})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := workspace{
+		goModule: &goModule{maker: m, name: "tool", recipe: toolRecipe(goodStamp)},
+		tools:    &toolchain{hostArch: "amd64", goArch: "arm64"},
+		out:      t.TempDir(), tmp: t.TempDir(),
+	}
+	err = w.probe(t.Context())
+	if exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), "compiled for arm64") || !strings.Contains(err.Error(), "qemu-user-static") {
+		t.Errorf("%v, expected bad input that names qemu-user-static", err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/foreign"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/oci"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
@@ -50,9 +51,6 @@ func (m *Maker) Images(ctx context.Context) ([]Image, error) {
 
 // askKubeadm fails unless kubeadm's own list is names.
 func (m *Maker) askKubeadm(ctx context.Context, names []string) error {
-	if m.profile.OS.Arch != hostArch() {
-		return nil // it does not run here; the table of versions has to do
-	}
 	kubernetes, err := m.Component(ctx, "kubernetes")
 	if err != nil {
 		return err
@@ -62,6 +60,9 @@ func (m *Maker) askKubeadm(ctx context.Context, names []string) error {
 		return fmt.Errorf("component kubernetes has no kubeadm")
 	}
 	wants, err := m.kubeadmImages(ctx, kubeadm, kubernetes.Version)
+	if m.profile.OS.Arch != hostArch() && foreign.NotRun(err) {
+		return nil // the table of versions has to do
+	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package component
 
 import (
+	"regexp"
 	"testing"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run/runtest"
@@ -23,9 +24,13 @@ func keyOf(t *testing.T, name string, change func(*profiles.Profile), goEnv, gcc
 	if _, ok := src.(*goModule); ok {
 		fake.ExpectFunc("go env", isGoEnv).Returns(goEnv)
 		if src.(*goModule).recipe.needsC() {
-			fake.Expect("gcc", "--version").Returns(gcc)
+			cc := "gcc"
+			if host := regexp.MustCompile(`"GOHOSTARCH":"([a-z0-9]+)"`).FindStringSubmatch(goEnv)[1]; host != p.OS.Arch {
+				cc = triplets()[p.OS.Arch] + "-gcc"
+			}
+			fake.Expect(cc, "--version").Returns(gcc)
 			for _, lib := range src.(*goModule).recipe.staticLibs() {
-				fake.Expect("gcc", "-print-file-name="+lib).Returns(emptyLib(t) + "\n")
+				fake.Expect(cc, "-print-file-name="+lib).Returns(emptyLib(t) + "\n")
 			}
 		}
 	}
@@ -56,9 +61,18 @@ func TestKeyCoversInputs(t *testing.T) {
 	if base != keyOf(t, "runc", func(p *profiles.Profile) { p.Description = "x"; p.Disk.Size = "9GiB" }, go1268, gcc12) {
 		t.Error("a disk size changed runc's key")
 	}
+	arm64 := func(p *profiles.Profile) { p.OS.Arch = "arm64" }
+	const onArm64 = `{"GOVERSION":"go1.26.8","GOHOSTARCH":"arm64"}`
+	if keyOf(t, "etcd", arm64, go1268, gcc12) != keyOf(t, "etcd", arm64, onArm64, gcc12) {
+		t.Error("Go without C gave another key on another host, though it compiles the same")
+	}
+	if keyOf(t, "etcd", arm64, go1268, gcc12) == keyOf(t, "etcd", same, go1268, gcc12) {
+		t.Error("another architecture gave the same key of what has no C in it")
+	}
 	for name, key := range map[string]string{
 		"Go":           keyOf(t, "runc", same, go1269, gcc12),
-		"architecture": keyOf(t, "runc", same, `{"GOVERSION":"go1.26.8","GOHOSTARCH":"arm64"}`, gcc12),
+		"architecture": keyOf(t, "runc", arm64, go1268, gcc12),
+		"C compiler":   keyOf(t, "runc", same, onArm64, "x86_64-linux-gnu-gcc (Debian 12.2.0-14) 12.2.0\n"),
 		"gcc":          keyOf(t, "runc", same, go1268, "gcc (Debian 14.2.0-19) 14.2.0\n"),
 	} {
 		if key == base {

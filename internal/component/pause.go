@@ -37,7 +37,7 @@ func (w workspace) compileC(ctx context.Context) error {
 	if err := unzipFile(info.Zip, w.rel.Module+"@"+w.rel.ModuleVersion+"/"+w.recipe.C.Source, source); err != nil {
 		return err
 	}
-	argv := append([]string{"gcc"}, w.recipe.C.Flags...)
+	argv := append([]string{w.tools.cc()}, w.recipe.C.Flags...)
 	argv = append(argv, "-o", filepath.Join(w.out, w.recipe.C.Name), filepath.Base(source))
 	_, err = w.maker.runner.Run(ctx, run.Cmd{Argv: w.tools.command(build{}, w.tmp, argv), Dir: w.tmp})
 	return err

@@ -34,7 +34,7 @@ func (m *Maker) Preloaded(ctx context.Context) (string, error) {
 // Preload makes what Preloaded returns, unless it is in the store. The profile's
 // own containerd does it, on this host: an import takes as long as half of the
 // provisioners do together, and depends on nothing that they change. Without
-// root, memory for the images, a host of the profile's architecture and a
+// root, memory for the images and a
 // containerd that is no package of the image there is nothing that it could do,
 // and it does nothing.
 func (m *Maker) Preload(ctx context.Context) error {
@@ -56,7 +56,7 @@ func (m *Maker) Preload(ctx context.Context) error {
 // preload returns what imports which images, and the key of the result; that is
 // empty where this host cannot import them.
 func (m *Maker) preload(ctx context.Context) (packer preload.Packer, images []preload.Image, key string, err error) {
-	if _, ok := m.sources["containerd"]; !ok || m.profile.OS.Arch != hostArch() {
+	if _, ok := m.sources["containerd"]; !ok {
 		return packer, nil, "", nil
 	}
 	runtime, err := m.Component(ctx, "containerd")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/foreign"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )
 
@@ -31,6 +32,9 @@ func (w workspace) probeOne(ctx context.Context, p probe) error {
 	// An empty environment and home: what is asked for is in the program.
 	argv := append([]string{"env", "-i", "HOME=" + w.tmp, filepath.Join(w.out, p.Name)}, p.Args...)
 	result, err := w.maker.runner.Run(ctx, run.Cmd{Argv: argv, Dir: w.tmp})
+	if w.tools.cross() && foreign.NotRun(err) {
+		return exitcode.BadInput(fmt.Errorf("trying %s, which was compiled for %s: %s: %w", p.Name, w.tools.goArch, foreign.Remedy(w.tools.goArch), err))
+	}
 	if err != nil {
 		return fmt.Errorf("trying %s: %w", p.Name, err)
 	}

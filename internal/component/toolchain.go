@@ -17,12 +17,13 @@ import (
 // toolchain is what this host compiles with.
 type toolchain struct {
 	goVersion string // go1.26.8
-	goArch    string
+	hostArch  string // what this host runs by itself
+	goArch    string // what is compiled for
 	// fetch is the part of the user's configuration of the go command that
 	// says how modules are fetched and where they are kept. It cannot change
 	// what is built: the pins' sums see to that.
 	fetch map[string]string
-	gcc   string            // first line of gcc --version, empty until asked for
+	gcc   string            // first line of what the C compiler's --version prints, empty until asked for
 	libs  map[string]string // sha256 by name of static libraries
 }
 
@@ -52,11 +53,13 @@ func (m *Maker) toolchain(ctx context.Context) (*toolchain, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.goArch = m.profile.OS.Arch
 	m.tools = t
 	return t, nil
 }
 
-// askGo asks the go command for what it is and how it fetches.
+// askGo asks the go command for what it is and how it fetches. What it compiles
+// for is this host, until somebody says otherwise.
 func askGo(ctx context.Context, runner run.Runner) (*toolchain, error) {
 	argv := append([]string{"go", "env", "-json", "GOVERSION", "GOHOSTARCH"}, fetchSettings()...)
 	// In the root directory there is no go.mod or go.work to switch toolchains for.
@@ -68,8 +71,8 @@ func askGo(ctx context.Context, runner run.Runner) (*toolchain, error) {
 	if err := json.Unmarshal([]byte(result.Stdout), &settings); err != nil {
 		return nil, fmt.Errorf("reading the answer of go env: %w", err)
 	}
-	t := &toolchain{goVersion: settings["GOVERSION"], goArch: settings["GOHOSTARCH"], fetch: map[string]string{}, libs: map[string]string{}}
-	if t.goVersion == "" || t.goArch == "" {
+	t := &toolchain{goVersion: settings["GOVERSION"], hostArch: settings["GOHOSTARCH"], goArch: settings["GOHOSTARCH"], fetch: map[string]string{}, libs: map[string]string{}}
+	if t.goVersion == "" || t.hostArch == "" {
 		return nil, fmt.Errorf("go env names no GOVERSION or GOHOSTARCH: %s", result.Stdout)
 	}
 	for _, name := range fetchSettings() {
@@ -84,22 +87,22 @@ func (m *Maker) compilerParts(ctx context.Context, t *toolchain, libs []string) 
 	m.toolsMu.Lock()
 	defer m.toolsMu.Unlock()
 	if t.gcc == "" {
-		result, err := m.runner.Run(ctx, run.Cmd{Argv: []string{"gcc", "--version"}})
+		result, err := m.runner.Run(ctx, run.Cmd{Argv: []string{t.cc(), "--version"}})
 		if err != nil {
-			return nil, missingTool(err, "gcc", "install gcc and libc6-dev")
+			return nil, missingTool(err, t.cc(), "install "+t.cPackages())
 		}
 		t.gcc, _, _ = strings.Cut(result.Stdout, "\n")
 	}
 	parts := []any{t.gcc}
 	for _, lib := range libs {
 		if t.libs[lib] == "" {
-			result, err := m.runner.Run(ctx, run.Cmd{Argv: []string{"gcc", "-print-file-name=" + lib}})
+			result, err := m.runner.Run(ctx, run.Cmd{Argv: []string{t.cc(), "-print-file-name=" + lib}})
 			if err != nil {
 				return nil, err
 			}
 			path := strings.TrimSpace(result.Stdout)
 			if !filepath.IsAbs(path) {
-				return nil, exitcode.BadInput(fmt.Errorf("gcc finds no static library %s: install its -dev package (libseccomp-dev, libc6-dev)", lib))
+				return nil, exitcode.BadInput(fmt.Errorf("%s finds no static library %s: %s", t.cc(), lib, t.libPackages()))
 			}
 			file, err := describe(path)
 			if err != nil {
@@ -110,6 +113,38 @@ func (m *Maker) compilerParts(ctx context.Context, t *toolchain, libs []string) 
 		parts = append(parts, lib+"="+t.libs[lib])
 	}
 	return parts, nil
+}
+
+// triplets are the names that GNU tools have for architectures.
+func triplets() map[string]string {
+	return map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+}
+
+func (t *toolchain) cross() bool { return t.goArch != t.hostArch }
+
+// cc is the C compiler. A native one keeps the name by which it stands in the
+// store's keys and the commands.
+func (t *toolchain) cc() string {
+	if t.cross() {
+		return triplets()[t.goArch] + "-gcc"
+	}
+	return "gcc"
+}
+
+// cPackages are the Debian packages that the C compiler and its libc are in.
+func (t *toolchain) cPackages() string {
+	if t.cross() {
+		return "gcc-" + strings.ReplaceAll(triplets()[t.goArch], "_", "-") + " and libc6-dev-" + t.goArch + "-cross"
+	}
+	return "gcc and libc6-dev"
+}
+
+// libPackages says how to get at the static libraries.
+func (t *toolchain) libPackages() string {
+	if t.cross() {
+		return fmt.Sprintf("install libc6-dev-%[1]s-cross and, after dpkg --add-architecture %[1]s and apt-get update, libseccomp-dev:%[1]s", t.goArch)
+	}
+	return "install its -dev package (libseccomp-dev, libc6-dev)"
 }
 
 // missingTool explains the error of a program that is not installed.
@@ -144,9 +179,13 @@ func (t *toolchain) command(b build, tmp string, argv []string) []string {
 	}
 	if b.CGO {
 		env["CGO_ENABLED"] = "1"
-		env["CC"] = "gcc"
+		env["CC"] = t.cc()
 		env["CGO_CFLAGS"] = "-O2"
 		env["CGO_LDFLAGS"] = "-O2"
+		if t.cross() {
+			// Or pkg-config would answer for this host's libraries.
+			env["PKG_CONFIG_LIBDIR"] = "/usr/lib/" + triplets()[t.goArch] + "/pkgconfig:/usr/share/pkgconfig"
+		}
 	}
 	for name, value := range t.fetch {
 		if value != "" {

@@ -28,21 +28,43 @@ func emptyLib(t *testing.T) string { return libWith(t, "") }
 func TestMissingTools(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
+		arch    string
 		prepare func(*runtest.Fake)
 		want    string
 	}{
 		"no go": {
+			"amd64",
 			func(f *runtest.Fake) { f.ExpectFunc("go env", isGoEnv).Fails(127, "unshare: failed to execute go") },
 			"install Go",
 		},
 		"no gcc": {
+			"amd64",
 			func(f *runtest.Fake) {
 				f.ExpectFunc("go env", isGoEnv).Returns(go1268)
 				f.Expect("gcc", "--version").Fails(127, "unshare: failed to execute gcc")
 			},
 			"install gcc",
 		},
+		"no gcc for another architecture": {
+			"arm64",
+			func(f *runtest.Fake) {
+				f.ExpectFunc("go env", isGoEnv).Returns(go1268)
+				f.Expect("aarch64-linux-gnu-gcc", "--version").Fails(127, "unshare: failed to execute aarch64-linux-gnu-gcc")
+			},
+			"install gcc-aarch64-linux-gnu and libc6-dev-arm64-cross",
+		},
+		"no static libseccomp of another architecture": {
+			"arm64",
+			func(f *runtest.Fake) {
+				f.ExpectFunc("go env", isGoEnv).Returns(go1268)
+				f.Expect("aarch64-linux-gnu-gcc", "--version").Returns(gcc12)
+				f.Expect("aarch64-linux-gnu-gcc", "-print-file-name=libc.a").Returns(emptyLib(t) + "\n")
+				f.Expect("aarch64-linux-gnu-gcc", "-print-file-name=libseccomp.a").Returns("libseccomp.a\n")
+			},
+			"dpkg --add-architecture arm64 and apt-get update, libseccomp-dev:arm64",
+		},
 		"no static libseccomp": {
+			"amd64",
 			func(f *runtest.Fake) {
 				f.ExpectFunc("go env", isGoEnv).Returns(go1268)
 				f.Expect("gcc", "--version").Returns(gcc12)
@@ -56,7 +78,9 @@ func TestMissingTools(t *testing.T) {
 			t.Parallel()
 			f := runtest.New(t)
 			tt.prepare(f)
-			m, err := New(debian13(t), newStore(t), Options{Runner: f})
+			p := debian13(t)
+			p.OS.Arch = tt.arch
+			m, err := New(p, newStore(t), Options{Runner: f})
 			if err != nil {
 				t.Fatal(err)
 			}

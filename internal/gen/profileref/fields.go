@@ -26,7 +26,11 @@ type field struct {
 }
 
 // types are the struct and string types of one Go file, by name.
-type types map[string]*ast.TypeSpec
+type types struct {
+	byName map[string]*ast.TypeSpec
+	// described has those that there is a section for: byArch repeats some.
+	described map[string]bool
+}
 
 // sections walks the types from Profile on, in the order of the fields.
 func sections(src []byte) ([]section, error) {
@@ -34,7 +38,7 @@ func sections(src []byte) ([]section, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := types{}
+	known := types{map[string]*ast.TypeSpec{}, map[string]bool{}}
 	for _, decl := range file.Decls {
 		gen, ok := decl.(*ast.GenDecl)
 		if !ok {
@@ -45,7 +49,7 @@ func sections(src []byte) ([]section, error) {
 				if t.Doc == nil {
 					t.Doc = gen.Doc
 				}
-				known[t.Name.Name] = t
+				known.byName[t.Name.Name] = t
 			}
 		}
 	}
@@ -53,7 +57,8 @@ func sections(src []byte) ([]section, error) {
 }
 
 func (known types) walk(path, name string) ([]section, error) {
-	spec, ok := known[name]
+	known.described[name] = true
+	spec, ok := known.byName[name]
 	if !ok {
 		return nil, fmt.Errorf("type %s: not in the file", name)
 	}
@@ -77,7 +82,7 @@ func (known types) walk(path, name string) ([]section, error) {
 			return nil, fmt.Errorf("type %s: key %s: %w", name, key, err)
 		}
 		here.fields = append(here.fields, field{key: key, kind: kind, doc: doc, need: need})
-		if inner != "" {
+		if inner != "" && !known.described[inner] {
 			more, err := known.walk(strings.TrimPrefix(path+"."+key, ".")+suffix, inner)
 			if err != nil {
 				return nil, err
@@ -101,7 +106,7 @@ func (known types) kind(expr ast.Expr) (kind, inner, suffix string, err error) {
 		case "bool":
 			return "true or false", "", "", nil
 		}
-		spec, ok := known[t.Name]
+		spec, ok := known.byName[t.Name]
 		if !ok {
 			return "", "", "", fmt.Errorf("type %s: not in the file", t.Name)
 		}

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	flag.StringVar(&flags.image, "image", "", "the image to judge, qcow2 or raw (needed)")
 	flag.StringVar(&flags.out, "out", "", "directory for reports and evidence; a new one beside the image by default")
 	flag.StringVar(&flags.accel, "accel", "", "auto, kvm or tcg")
-	flag.StringVar(&flags.firmware, "firmware", "secureboot,bios", "firmwares to boot under; the cluster runs under the first")
+	flag.StringVar(&flags.firmware, "firmware", "", "firmwares to boot under, secureboot,bios by default, secureboot,uefi for an arm64 image; the cluster runs under the first")
 	flag.DurationVar(&flags.soak, "soak", DefaultSoak, "how long kube-proxy and the control plane are watched")
 	flag.DurationVar(&flags.slack, "slack", 0, "what a pod may take beyond its grace period; measured values by default")
 	flag.IntVar(&flags.cpus, "cpus", 0, "virtual CPUs")
@@ -47,7 +47,7 @@ func TestE2E(t *testing.T) {
 		flags.out = strings.TrimSuffix(flags.image, ".qcow2") + ".e2e"
 	}
 	var firmwares []machine.Firmware
-	for f := range strings.SplitSeq(flags.firmware, ",") {
+	for f := range strings.FieldsFuncSeq(flags.firmware, func(r rune) bool { return r == ',' }) {
 		firmwares = append(firmwares, machine.Firmware(f))
 	}
 	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt, syscall.SIGTERM)

@@ -249,7 +249,7 @@ func TestResultForPeople(t *testing.T) {
 			{Name: "node image kubeadm version", State: "skipped", Message: "no manifest"},
 		},
 		Causes:   []Cause{{ID: "cgroup-driver-mismatch", Confidence: "certain"}, {ID: "disk-full", Confidence: "likely"}},
-		Machines: []machine.Report{{Firmware: machine.UEFI, Accel: machine.AccelTCG, AccelReason: "KVM hangs", BootToSSH: 35 * time.Second}},
+		Machines: []machine.Report{{Arch: machine.AMD64, Firmware: machine.UEFI, Accel: machine.AccelTCG, AccelReason: "KVM hangs", BootToSSH: 35 * time.Second}},
 	}
 	r.judge(nil)
 	var b bytes.Buffer
@@ -257,7 +257,7 @@ func TestResultForPeople(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := b.String()
-	for _, want := range []string{"FAILED  kubeadm init\n          one\n          two\n", "uefi, tcg (KVM hangs)", "sha256:abc", "failed: 1 specs passed, 1 failed, 2 were blocked", "cause: cgroup-driver-mismatch, in"} {
+	for _, want := range []string{"FAILED  kubeadm init\n          one\n          two\n", "amd64, uefi, tcg (KVM hangs)", "sha256:abc", "failed: 1 specs passed, 1 failed, 2 were blocked", "cause: cgroup-driver-mismatch, in"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)
 		}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"time"
@@ -63,6 +64,10 @@ type Options struct {
 	// All are selected if it is empty.
 	Specs []string
 
+	// Arch is what the image was made for. When it is empty, the image's own
+	// programs tell, and where they cannot be read the profile.
+	Arch machine.Arch
+
 	// Accel, CPUs and MemoryMiB describe the virtual machine; zero values
 	// take the machine package's defaults. A host has its own.
 	Accel     machine.Accel
@@ -70,7 +75,7 @@ type Options struct {
 	MemoryMiB int
 
 	// Firmware lists the firmwares to boot under: UEFI with Secure Boot, and
-	// BIOS, by default.
+	// BIOS, by default; on arm64, which has no BIOS, UEFI without Secure Boot.
 	// The cluster runs in the first one's machine.
 	Firmware []machine.Firmware
 
@@ -103,6 +108,9 @@ func (o Options) withDefaults() Options {
 	}
 	if len(o.Firmware) == 0 {
 		o.Firmware = []machine.Firmware{machine.SecureBoot, machine.BIOS}
+		if !slices.Contains(o.Arch.Firmwares(), machine.BIOS) {
+			o.Firmware[1] = machine.UEFI
+		}
 	}
 	if o.CPUs == 0 {
 		o.CPUs = 2
@@ -141,8 +149,8 @@ func (o Options) validate() error {
 		if o.Image != "" {
 			bad("image %s and host %s: expected one of them", o.Image, o.Host.Attach.Target)
 		}
-		if o.Accel != "" || o.CPUs != 0 || o.MemoryMiB != 0 || len(o.Firmware) != 0 {
-			bad("accelerator, CPUs, memory or firmware: the host %s is up and has its own", o.Host.Attach.Target)
+		if o.Arch != "" || o.Accel != "" || o.CPUs != 0 || o.MemoryMiB != 0 || len(o.Firmware) != 0 {
+			bad("architecture, accelerator, CPUs, memory or firmware: the host %s is up and has its own", o.Host.Attach.Target)
 		}
 	} else if o.Image == "" {
 		bad("no image was named, and no host")
@@ -173,6 +181,37 @@ func (o Options) validate() error {
 		seen = append(seen, f)
 	}
 	return exitcode.BadInput(errors.Join(problems...))
+}
+
+// machine describes the machine that the image boots on under a firmware.
+func (o Options) machine(f machine.Firmware, memoryMiB int, background bool) machine.Options {
+	return machine.Options{
+		Image:     o.Image,
+		Dir:       filepath.Join(o.OutputDir, evidenceDir, string(f)),
+		Arch:      o.Arch,
+		Firmware:  f,
+		Accel:     o.Accel,
+		CPUs:      o.CPUs,
+		MemoryMiB: memoryMiB,
+		Hostname:  "node-" + string(f),
+
+		Background: background,
+	}
+}
+
+// checkMachines refuses machines that no host could start, such as an arm64
+// one with a BIOS, while there is nothing yet that could take it for a fault of
+// the image.
+func (o Options) checkMachines() error {
+	if o.Host != nil {
+		return nil
+	}
+	for _, f := range o.Firmware {
+		if err := o.machine(f, o.MemoryMiB, false).Check(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // focus is Specs as Ginkgo takes it, patterns for the whole name.

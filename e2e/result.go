@@ -236,7 +236,7 @@ func (r Result) WriteText(w io.Writer) error {
 			fmt.Fprintf(&b, "machine  %s (%s), %d CPUs, %d MiB\n", m.Accel, m.AccelReason, m.CPUs, m.MemoryMiB)
 			continue
 		}
-		fmt.Fprintf(&b, "machine  %s, %s (%s), %d CPUs, %d MiB, SSH after %.1fs\n", m.Firmware, m.Accel, m.AccelReason, m.CPUs, m.MemoryMiB, m.BootToSSH.Seconds())
+		fmt.Fprintf(&b, "machine  %s, %s, %s (%s), %d CPUs, %d MiB, SSH after %.1fs\n", m.Arch, m.Firmware, m.Accel, m.AccelReason, m.CPUs, m.MemoryMiB, m.BootToSSH.Seconds())
 	}
 	if r.Host == "" {
 		fmt.Fprintf(&b, "image    %s sha256:%s\n", r.Image, r.SHA256)

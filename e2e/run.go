@@ -56,7 +56,15 @@ func RunTest(ctx context.Context, t ginkgo.GinkgoTestingT, o Options) (result Re
 	if err := o.validate(); err != nil {
 		return Result{}, err
 	}
+	if o.Host == nil {
+		if o.Arch, err = archOf(ctx, o.Arch, o.Image, o.Profile); err != nil {
+			return Result{}, err
+		}
+	}
 	o = o.withDefaults()
+	if err := o.checkMachines(); err != nil {
+		return Result{}, err
+	}
 	expected, err := expect(o.Image, o.Profile)
 	if err != nil {
 		return Result{}, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -120,17 +119,7 @@ func roundSeconds(d time.Duration) float64 { return d.Round(100 * time.Milliseco
 
 func (s *suite) start(ctx context.Context, f machine.Firmware, memoryMiB int, background bool) (vm, error) {
 	done := s.progress.step("booting under %s", f)
-	m, err := s.options.boot(ctx, machine.Options{
-		Image:     s.options.Image,
-		Dir:       filepath.Join(s.options.OutputDir, "evidence", string(f)),
-		Firmware:  f,
-		Accel:     s.options.Accel,
-		CPUs:      s.options.CPUs,
-		MemoryMiB: memoryMiB,
-		Hostname:  "node-" + string(f),
-
-		Background: background,
-	})
+	m, err := s.options.boot(ctx, s.options.machine(f, memoryMiB, background))
 	done(err)
 	if err != nil {
 		return nil, err

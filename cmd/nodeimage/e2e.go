@@ -33,7 +33,8 @@ and confirm that kube-proxy stays up and that pods terminate cleanly.
 IMAGE is only read; its sha256 is compared before and after. DIR gets junit.xml,
 report.json, summary.json, the console and the journals, and when a spec failed
 bundle.tar.zst with all of it, secrets redacted, for 'nodeimage diagnose'. KVM is used where it is
-proven to run a guest.
+proven to run a guest, and an image for another architecture than this host's
+is emulated.
 
 With --repeat DIR gets a directory for each run, repeat.json and repeat.md. A
 run that is there already, with a verdict on the same image by the same specs,
@@ -98,7 +99,8 @@ by it.`,
 	cmd.Flags().DurationVar(&opts.Slack, "slack", 0, "what a pod may take beyond its grace period (default: measured for the accelerator)")
 	cmd.Flags().StringVar(&opts.LabelFilter, "label-filter", "", "run only specs whose labels match, e.g. '!soak && !reboot'")
 	cmd.Flags().StringArrayVar(&opts.Specs, "spec", nil, "run only specs whose name holds this text; may be given several times")
-	cmd.Flags().StringSliceVar(&firmware, "firmware", nil, "firmwares to boot under, the cluster under the first (default secureboot,bios; secureboot is UEFI that enforces it)")
+	cmd.Flags().StringSliceVar(&firmware, "firmware", nil, "firmwares to boot under, the cluster under the first (default secureboot,bios, for arm64 secureboot,uefi; secureboot is UEFI that enforces it)")
+	cmd.Flags().StringVar((*string)(&opts.Arch), "arch", "", "architecture of the machine, amd64 or arm64 (default: that of the image's programs)")
 	cmd.Flags().Var(accel, "accel", "accelerator; auto is KVM where it is proven to run a guest")
 	cmd.Flags().IntVar(&opts.CPUs, "cpus", 2, "virtual CPUs")
 	cmd.Flags().IntVar(&opts.MemoryMiB, "memory", 4096, "memory in MiB")
@@ -122,12 +124,12 @@ const hostFlag = "host"
 // about it.
 func hostOnly(cmd *cobra.Command, opts *e2e.Options) error {
 	var problems []error
-	for _, name := range []string{"firmware", "accel", "cpus", "memory", "repeat"} {
+	for _, name := range []string{"firmware", "arch", "accel", "cpus", "memory", "repeat"} {
 		if cmd.Flags().Changed(name) {
 			problems = append(problems, fmt.Errorf("--%s is about a machine that is booted from an image: leave it out with --%s", name, hostFlag))
 		}
 	}
-	opts.Accel, opts.CPUs, opts.MemoryMiB = "", 0, 0
+	opts.Arch, opts.Accel, opts.CPUs, opts.MemoryMiB = "", "", 0, 0
 	return exitcode.BadInput(errors.Join(problems...))
 }
 

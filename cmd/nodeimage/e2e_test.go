@@ -19,7 +19,7 @@ func TestE2EHostOptions(t *testing.T) {
 		"neither":             {nil, []string{"no image was named, and no host"}},
 		"both":                {[]string{"node.qcow2", "--host", "admin@node"}, []string{"image node.qcow2 and host admin@node: expected one of them"}},
 		"a host's for images": {[]string{"node.qcow2", "--allow-reboot", "--identity", "k"}, []string{"--identity needs --host", "--allow-reboot needs --host"}},
-		"a machine for hosts": {[]string{"--host", "admin@node", "--cpus", "4", "--firmware", "bios"}, []string{"--cpus is about a machine that is booted", "--firmware is about"}},
+		"a machine for hosts": {[]string{"--host", "admin@node", "--cpus", "4", "--arch", "arm64", "--firmware", "bios"}, []string{"--arch is about", "--cpus is about a machine that is booted", "--firmware is about"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -101,6 +101,9 @@ func Args(o e2e.Options, profile string) []string {
 			args = append(args, name, strconv.Itoa(n))
 		}
 	}
+	if o.Arch != "" {
+		args = append(args, "--arch", string(o.Arch))
+	}
 	if o.Accel != "" {
 		args = append(args, "--accel", string(o.Accel))
 	}

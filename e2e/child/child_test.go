@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e"
+	"github.com/nodeimage/packer-plugin-nodeimage/e2e/machine"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 )
 
@@ -47,8 +48,8 @@ func TestProcess(t *testing.T) {
 	}
 	suite := Process(self, "debian-13")
 	for image, want := range map[string]e2e.Verdict{"good": e2e.Passed, "bad": e2e.Failed} {
-		got, err := suite(t.Context(), e2e.Options{Image: image, OutputDir: filepath.Join(t.TempDir(), "new"), Specs: []string{"ends a pod"}, FailFast: true})
-		if err != nil || got.Verdict != want || !strings.Contains(got.Reason, "--spec ends a pod") || !strings.Contains(got.Reason, "--fail-fast") || !strings.Contains(got.Reason, "--profile debian-13") {
+		got, err := suite(t.Context(), e2e.Options{Image: image, OutputDir: filepath.Join(t.TempDir(), "new"), Specs: []string{"ends a pod"}, FailFast: true, Arch: machine.ARM64})
+		if err != nil || got.Verdict != want || !strings.Contains(got.Reason, "--spec ends a pod") || !strings.Contains(got.Reason, "--fail-fast") || !strings.Contains(got.Reason, "--arch arm64") || !strings.Contains(got.Reason, "--profile debian-13") {
 			t.Errorf("%s: %+v, %v", image, got, err)
 		}
 	}

@@ -370,7 +370,7 @@ func (p *planner) packages(c Packages) error {
 		if named(add.Name) >= 0 {
 			return badf("%s: the package %s is in the image already", dpkgStatus, add.Name)
 		}
-		stanzas = append(stanzas, fmt.Sprintf("Package: %s\nStatus: install ok installed\nMaintainer: nobody <nobody@localhost>\nArchitecture: amd64\nVersion: %s\nDescription: put here by a fault", add.Name, add.Version))
+		stanzas = append(stanzas, fmt.Sprintf("Package: %s\nStatus: install ok installed\nMaintainer: nobody <nobody@localhost>\nArchitecture: all\nVersion: %s\nDescription: put here by a fault", add.Name, add.Version))
 	}
 	return p.modify(root, File{Path: dpkgStatus, Edit: []Edit{{Find: string(text), With: strings.Join(stanzas, "\n\n") + "\n\n"}}})
 }

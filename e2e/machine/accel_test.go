@@ -16,7 +16,7 @@ import (
 func kvmOptions(t *testing.T, mode string, accel Accel) Options {
 	t.Helper()
 	o := testOptions(t, mode)
-	o.Accel = accel
+	o.Accel, o.Arch, o.host = accel, AMD64, AMD64
 	o.deadline = proofDeadline
 	if mode == "kvm-hangs" {
 		o.deadline = time.Second
@@ -46,6 +46,11 @@ func TestChooseAccel(t *testing.T) {
 		{"no device", "kvm-works", AccelAuto, func(o *Options) { o.kvm += ".no" }, AccelTCG, "there is no "},
 		{"no device, asked for", "kvm-works", AccelKVM, func(o *Options) { o.kvm += ".no" }, "", "there is no "},
 		{"emulation asked for", "kvm-hangs", AccelTCG, nil, AccelTCG, "asked for"},
+		{"an image for arm64", "kvm-works", AccelAuto, func(o *Options) { o.Arch = ARM64 }, AccelTCG, "the image is for arm64 and this host is amd64"},
+		{"on arm64 an image for amd64", "kvm-works", AccelAuto, func(o *Options) { o.host = ARM64 }, AccelTCG, "the image is for amd64 and this host is arm64"},
+		// The test guest is amd64's.
+		{"on arm64", "kvm-aborts", AccelAuto, func(o *Options) { o.Arch, o.host = ARM64, ARM64 }, AccelKVM, "kvm opens; no test guest proves more of it on arm64"},
+		{"on arm64, no device", "kvm-aborts", AccelAuto, func(o *Options) { o.Arch, o.host, o.kvm = ARM64, ARM64, o.kvm+".no" }, AccelTCG, "there is no "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -109,6 +114,36 @@ func TestStartWithKVMThatHalfWorks(t *testing.T) {
 		t.Error("a machine came up")
 	} else if exitcode.Of(err) != exitcode.Infrastructure || !strings.Contains(err.Error(), "internal error") {
 		t.Errorf("exit code %d, %v", exitcode.Of(err), err)
+	}
+}
+
+// On arm64 nothing proved KVM: even a QEMU that does not start with it is made
+// good by emulation, and KVM not tried again.
+func TestStartWithKVMThatIsRefused(t *testing.T) {
+	t.Parallel()
+	o := kvmOptions(t, "kvm-refused", AccelAuto)
+	o.Arch, o.host, o.root = ARM64, ARM64, t.TempDir()
+	for _, path := range []string{aavmfCandidates[0].code, aavmfCandidates[0].vars} {
+		path = filepath.Join(o.root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		m, err := Start(context.Background(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report := m.Report()
+		if err := m.Kill(); err != nil {
+			t.Error(err)
+		}
+		if report.Accel != AccelTCG || report.Arch != ARM64 || !strings.Contains(report.AccelReason, "booted no kernel of this image: QEMU ended with exit status 1: qemu: failed to initialize kvm") {
+			t.Errorf("%s, %s: %s", report.Arch, report.Accel, report.AccelReason)
+		}
 	}
 }
 

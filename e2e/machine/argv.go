@@ -29,6 +29,7 @@ type directKernel struct {
 
 // vm is everything that QEMU's command line says.
 type vm struct {
+	arch      Arch
 	accel     Accel
 	cpus      int
 	memoryMiB int
@@ -63,18 +64,14 @@ func (v vm) argv() []string {
 	case AccelKVM:
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	default:
-		// Each look into the page tables is emulated, too: a level less. A CPU
-		// with fast "rep movsb" makes the kernel, glibc and Go copy byte by
-		// byte, which is fast everywhere but here: without it pipes carry four
-		// times as much or more and a fork with exec takes half the time.
-		args = append(args, "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max,la57=off,erms=off")
+		args = append(args, "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", v.arch.hardware().emulatedCPU)
 	}
 	if v.firmware.code != "" {
 		args = append(args,
 			"-drive", "if=pflash,unit=0,readonly=on,format="+v.firmware.format+",file="+quoteValue(v.firmware.code),
 			"-drive", "if=pflash,unit=1,format="+v.firmware.format+",file="+quoteValue(v.firmware.vars))
 	}
-	if v.firmware.secure {
+	if v.firmware.smm {
 		// Sleeping to memory would lose the protection, and OVMF refuses it.
 		args = append(args, "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1")
 	}
@@ -84,7 +81,7 @@ func (v vm) argv() []string {
 		// A panic stops the guest where it is, so that the console keeps what
 		// led to it; nothing that follows scrolls it away.
 		"-action", "panic=pause",
-		"-device", "pvpanic",
+		"-device", v.arch.hardware().panicDevice,
 		"-chardev", "socket,id=qmp,server=on,wait=off,path="+quoteValue(v.qmp),
 		"-mon", "chardev=qmp,mode=control",
 		"-chardev", "file,id=console,path="+quoteValue(v.console),
@@ -111,14 +108,17 @@ func (v vm) argv() []string {
 	return args
 }
 
-// machine is q35 for its PCI Express and AHCI, as clouds and OVMF have it.
-// With graphics off SeaBIOS talks to the serial port, so that "No bootable
+// machine is q35 for its PCI Express and AHCI, as clouds and OVMF have it, and
+// arm64's own with the newest interrupt controller that there is: the oldest
+// ends at eight processors, and not every KVM has it. With graphics off SeaBIOS talks to the serial port, so that "No bootable
 // device" is on the console rather than on a screen that nobody sees.
 func (v vm) machine() string {
 	switch {
+	case v.arch == ARM64:
+		return "virt,gic-version=max"
 	case v.firmware.code == "":
 		return "q35,graphics=off"
-	case v.firmware.secure:
+	case v.firmware.smm:
 		return "q35,smm=on"
 	}
 	return "q35"

@@ -14,7 +14,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 func testVM() vm {
 	return vm{
-		accel: AccelTCG, cpus: 2, memoryMiB: 4096,
+		arch: AMD64, accel: AccelTCG, cpus: 2, memoryMiB: 4096,
 		overlay: "/scratch/overlay.qcow2", seed: "/scratch/seed.iso", qmp: "/scratch/qmp",
 		console: "/evidence/a,b/console.log", journal: "/evidence/a,b/journal-stream.log",
 		mac:  newMAC([3]byte{1, 2, 0xff}),
@@ -28,9 +28,14 @@ func TestArgv(t *testing.T) {
 	uefi := testVM()
 	uefi.accel = AccelKVM
 	uefi.firmware = firmwareFiles{code: "/usr/share/OVMF/OVMF_CODE_4M.fd", vars: "/scratch/vars.fd", format: "raw"}
+	arm := testVM()
+	arm.arch = ARM64
+	arm.firmware = firmwareFiles{code: "/usr/share/AAVMF/AAVMF_CODE.fd", vars: "/scratch/vars.fd", format: "raw"}
+	armKVM := arm
+	armKVM.accel = AccelKVM
 	direct := testVM()
 	direct.kernel = directKernel{"/k", "/i", "root=/dev/vda rw"}
-	for name, v := range map[string]vm{"bios-tcg": bios, "uefi-kvm": uefi, "direct-kernel": direct} {
+	for name, v := range map[string]vm{"bios-tcg": bios, "uefi-kvm": uefi, "direct-kernel": direct, "arm64-tcg": arm, "arm64-kvm": armKVM} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// An option and its value on one line.

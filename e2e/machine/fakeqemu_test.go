@@ -66,6 +66,13 @@ func fakeQEMU(mode string, args []string) int {
 		fmt.Fprintln(os.Stderr, "qemu: -machine q35: unsupported machine type")
 		return 1
 	}
+	if mode == "kvm-refused" {
+		if slices.Contains(args, "kvm") {
+			fmt.Fprintln(os.Stderr, "qemu: failed to initialize kvm: Operation not permitted")
+			return 1
+		}
+		mode = "answers"
+	}
 	f := &fake{args: args, quit: make(chan int, 1)}
 	f.console, _ = os.Create(f.chardev("console"))
 	listener, err := net.Listen("unix", f.chardev("qmp"))

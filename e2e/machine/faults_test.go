@@ -51,8 +51,9 @@ func TestFaults(t *testing.T) {
 			green: []string{"[   42.1] INFO: lockdep is turned off."}},
 		"kernel-oops": {
 			red: []string{"[    3.0] Oops: 0000 [#1] PREEMPT SMP NOPTI", "[    3.0] BUG: unable to handle page fault for address: ffffb0a0", "[ 3.0] BUG: kernel NULL pointer dereference, address: 0000000000000000",
-				"[    3.0] general protection fault, probably for non-canonical address 0xdead: 0000 [#1] SMP"},
-			green: []string{"[    0.0] Loops: 0"}},
+				"[    3.0] general protection fault, probably for non-canonical address 0xdead: 0000 [#1] SMP",
+				"[    3.0] Unable to handle kernel NULL pointer dereference at virtual address 0000000000000000", "[    3.0] Internal error: Oops - Undefined instruction: 0000000002000000 [#1] SMP"},
+			green: []string{"[    0.0] Loops: 0", "[    0.0] Internal error: none"}},
 		"kernel-bug": {
 			red:   []string{"[    3.0] kernel BUG at mm/slub.c:4113!", "[    3.0] BUG: Bad page state in process kubelet  pfn:12345"},
 			green: []string{"[    0.0] DEBUG: nothing", "Report bugs to BUGS"}},
@@ -66,7 +67,8 @@ func TestFaults(t *testing.T) {
 			red:   []string{"[  100.0] Out of memory: Killed process 999 (kube-apiserver) total-vm:1kB", "[  100.0] kubelet invoked oom-killer: gfp_mask=0xcc0", "[ 100.0] oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null)"},
 			green: []string{"[    5.0] systemd[1]: Started systemd-oomd.service"}},
 		"segfault": {
-			red:   []string{"[   20.0] runc[812]: segfault at 0 ip 00007f0 sp 00007ff error 4 in libc.so.6", "[   20.0] traps: perl[99] trap invalid opcode ip:0 sp:0 error:0", "[ 20.0] traps: cat[99] general protection fault ip:0"},
+			red: []string{"[   20.0] runc[812]: segfault at 0 ip 00007f0 sp 00007ff error 4 in libc.so.6", "[   20.0] traps: perl[99] trap invalid opcode ip:0 sp:0 error:0", "[ 20.0] traps: cat[99] general protection fault ip:0",
+				"[   20.0] runc[812]: unhandled exception: DABT (lower EL), ESR 0x0000000092000006, level 2 translation fault in runc[aaaac1f0+1000]"},
 			green: []string{"[    0.0] traps: nothing"}},
 		"filesystem-error": {
 			red: []string{"[    9.0] EXT4-fs error (device vda3): ext4_lookup:1855: inode #2: comm ls: deleted inode referenced", "[    9.0] EXT4-fs (vda3): error count since last fsck: 3",

@@ -14,9 +14,10 @@ import (
 type firmwareFiles struct {
 	code, vars string
 	format     string // raw or qcow2
-	// secure: only code in system management mode may write the variables.
-	// Firmware that is built for Secure Boot starts on no other machine.
-	secure bool
+	// smm: only code in system management mode may write the variables. OVMF
+	// that is built for Secure Boot starts on no other machine; arm64 has no
+	// such mode.
+	smm bool
 }
 
 // ovmfCandidates are where distributions put OVMF, newest layout first. The
@@ -40,16 +41,35 @@ var secureCandidates = [...]firmwareFiles{
 	{"/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd", "raw", true},               // Fedora to 38, RHEL
 }
 
-// findFirmware returns the files of a firmware below root ("/" but in tests),
+// aavmfCandidates are where distributions put the firmware of QEMU's arm64
+// machine. Fedora's silent build comes first: the other writes its debug log to
+// the console.
+var aavmfCandidates = [...]firmwareFiles{
+	{"/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd", "raw", false},                                             // Debian, Ubuntu
+	{"/usr/share/edk2/aarch64/QEMU_EFI-silent-pflash.qcow2", "/usr/share/edk2/aarch64/vars-template-pflash.qcow2", "qcow2", false}, // Fedora
+	{"/usr/share/edk2/aarch64/QEMU_EFI-silent-pflash.raw", "/usr/share/edk2/aarch64/vars-template-pflash.raw", "raw", false},       // Fedora to 37, RHEL
+	{"/usr/share/edk2/aarch64/QEMU_CODE.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd", "raw", false},                                 // Arch
+	{"/usr/share/qemu/aavmf-aarch64-code.bin", "/usr/share/qemu/aavmf-aarch64-vars.bin", "raw", false},                             // openSUSE
+}
+
+// aavmfSecureCandidates have Microsoft's keys in the variables, and Secure Boot
+// on.
+var aavmfSecureCandidates = [...]firmwareFiles{
+	{"/usr/share/AAVMF/AAVMF_CODE.ms.fd", "/usr/share/AAVMF/AAVMF_VARS.ms.fd", "raw", false},                 // Debian, Ubuntu
+	{"/usr/share/qemu/aavmf-aarch64-ms-code.bin", "/usr/share/qemu/aavmf-aarch64-ms-vars.bin", "raw", false}, // openSUSE
+}
+
+// findFirmware returns the files of an architecture's firmware below root ("/" but in tests),
 // and none for BIOS, which comes with QEMU.
-func findFirmware(root string, firmware Firmware) (firmwareFiles, error) {
-	candidates, without := ovmfCandidates[:], "no UEFI firmware on this host"
+func findFirmware(root string, arch Arch, firmware Firmware) (firmwareFiles, error) {
+	hw := arch.hardware()
+	candidates, without := hw.uefi, fmt.Sprintf("no UEFI firmware for %s on this host", arch)
 	switch firmware {
 	case BIOS:
 		return firmwareFiles{}, nil
 	case SecureBoot:
-		candidates = secureCandidates[:]
-		without = "no UEFI firmware with Secure Boot and Microsoft's keys on this host (without it, leave secureboot out of the firmwares)"
+		candidates = hw.secureBoot
+		without = fmt.Sprintf("no UEFI firmware for %s with Secure Boot and Microsoft's keys on this host (without it, leave secureboot out of the firmwares)", arch)
 	}
 	var looked []string
 	for _, c := range candidates {
@@ -60,8 +80,8 @@ func findFirmware(root string, firmware Firmware) (firmwareFiles, error) {
 		looked = append(looked, c.code)
 	}
 	return firmwareFiles{}, exitcode.BadInput(fmt.Errorf(
-		"%s: install the package ovmf (Debian, Ubuntu) or edk2-ovmf (Fedora, Arch); looked for %s, each with its variable store",
-		without, strings.Join(looked, ", ")))
+		"%s: install the package %s; looked for %s, each with its variable store",
+		without, hw.firmwarePackages, strings.Join(looked, ", ")))
 }
 
 func readable(path string) bool {

@@ -62,6 +62,7 @@ type Machine struct {
 type Report struct {
 	Image       string        `json:"image"`
 	Format      string        `json:"format"`
+	Arch        Arch          `json:"arch,omitempty"` // of the image; empty for a host
 	Firmware    Firmware      `json:"firmware"`
 	Accel       Accel         `json:"accel"`
 	AccelReason string        `json:"accelReason"`
@@ -120,7 +121,7 @@ func Start(ctx context.Context, o Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	firmware, err := findFirmware("/", o.Firmware)
+	firmware, err := findFirmware(o.root, o.Arch, o.Firmware)
 	if err != nil {
 		return nil, neverStarted(o.Dir, "the host lacks a program", err)
 	}
@@ -130,7 +131,7 @@ func Start(ctx context.Context, o Options) (*Machine, error) {
 	}
 	try := func(accel Accel, reason string) (*Machine, error) {
 		m := &Machine{options: o, gone: make(chan struct{}), report: Report{
-			Image: img.path, Format: img.format, Firmware: o.Firmware, Accel: accel, AccelReason: reason,
+			Image: img.path, Format: img.format, Arch: o.Arch, Firmware: o.Firmware, Accel: accel, AccelReason: reason,
 			QEMU: version, CPUs: o.CPUs, MemoryMiB: o.MemoryMiB,
 		}}
 		err := m.boot(ctx, qemu, img, firmware)
@@ -150,9 +151,9 @@ func Start(ctx context.Context, o Options) (*Machine, error) {
 		m, err = try(accel, fmt.Sprintf("%s; attempt %d, since in the one before %v", reason, n+1, errSlipped))
 	}
 	// A guest that never came as far as its kernel may be the image's fault or
-	// that of a KVM that runs the test guest and no more; emulation tells.
-	if err != nil && o.Accel == AccelAuto && accel == AccelKVM && ctx.Err() == nil && m.console != nil && !m.console.sawKernel() {
-		reason := fmt.Sprintf("KVM booted a test guest, and no kernel of this image: %s", shortCause(err))
+	// that of a KVM that does what proved it and no more; emulation tells.
+	if err != nil && o.Accel == AccelAuto && accel == AccelKVM && ctx.Err() == nil && m.process != nil && !m.sawKernel() {
+		reason := fmt.Sprintf("%s, and it booted no kernel of this image: %s", reason, shortCause(err))
 		var underTCG error
 		if m, underTCG = try(AccelTCG, reason); underTCG == nil {
 			disproveKVM(o, qemu, version, reason)
@@ -165,6 +166,9 @@ func Start(ctx context.Context, o Options) (*Machine, error) {
 	}
 	return m, nil
 }
+
+// sawKernel tells whether the guest came as far as its kernel.
+func (m *Machine) sawKernel() bool { return m.console != nil && m.console.sawKernel() }
 
 // slipRetries is how often a boot that the emulator broke is begun again.
 const slipRetries = 2
@@ -201,7 +205,7 @@ func findQEMU(ctx context.Context, o Options) (path, version string, err error) 
 			"%s is not in PATH: install the package %s", program, packages)))
 	}
 	if path, err = exec.LookPath(o.qemu); err != nil {
-		return "", "", missing(o.qemu, "qemu-system-x86 (Debian, Ubuntu) or qemu-system-x86-core (Fedora)")
+		return "", "", missing(o.qemu, o.Arch.hardware().qemuPackages)
 	}
 	if _, err := exec.LookPath(o.qemuImg); err != nil {
 		return "", "", missing(o.qemuImg, "qemu-utils (Debian, Ubuntu) or qemu-img (Fedora)")
@@ -281,7 +285,7 @@ func (m *Machine) prepare(ctx context.Context, img image, firmware firmwareFiles
 		return vm{}, err
 	}
 	return vm{
-		accel: m.report.Accel, cpus: o.CPUs, memoryMiB: o.MemoryMiB, firmware: firmware,
+		arch: o.Arch, accel: m.report.Accel, cpus: o.CPUs, memoryMiB: o.MemoryMiB, firmware: firmware,
 		overlay: m.scratch.file("overlay.qcow2"), seed: m.scratch.file("seed.iso"), qmp: m.scratch.file("qmp"),
 		console: filepath.Join(o.Dir, ConsoleLog), journal: filepath.Join(o.Dir, JournalStream),
 		mac: newMAC(mac), uuid: newUUID(uuid), kernel: o.kernel,

@@ -136,6 +136,10 @@ func TestStartRefusesBadInput(t *testing.T) {
 		"everything at once": {func(_ *testing.T, o *Options) {
 			*o = Options{Firmware: "coreboot", Accel: "xen", CPUs: -1, MemoryMiB: 1, DiskSize: 3, Hostname: "A_b", User: "Root!", BootTimeout: -1, UserData: []string{"x"}}
 		}, []string{"no image", "no evidence directory", `firmware "coreboot"`, `accelerator "xen"`, "-1 CPUs", "1 MiB", "disk size 3", `host name "A_b"`, `user "Root!"`, "boot timeout", "user data part 1"}},
+		"BIOS for arm64":     {func(_ *testing.T, o *Options) { o.Arch, o.Firmware = ARM64, BIOS }, []string{"firmware bios: an arm64 image boots by UEFI alone: say --firmware uefi"}},
+		"no such machine":    {func(_ *testing.T, o *Options) { o.Arch = "riscv64" }, []string{`architecture "riscv64": expected one of ["amd64" "arm64"]`}},
+		"another's KVM":      {func(_ *testing.T, o *Options) { o.Arch, o.Accel, o.host = ARM64, AccelKVM, AMD64 }, []string{"KVM was asked for and cannot run the image: the image is for arm64 and this host is amd64", "--accel auto or tcg", "an arm64 host"}},
+		"QEMU for arm64":     {func(_ *testing.T, o *Options) { o.Arch, o.qemu = ARM64, "no-such-qemu" }, []string{"no-such-qemu is not in PATH: install the package qemu-system-arm"}},
 		"no such image":      {func(_ *testing.T, o *Options) { o.Image += ".no" }, []string{"no such file"}},
 		"disk too small":     {func(_ *testing.T, o *Options) { o.DiskSize = 512 }, []string{"a disk of 512 bytes is smaller than the image's 1048576"}},
 		"QEMU missing":       {func(_ *testing.T, o *Options) { o.qemu = "no-such-qemu" }, []string{"no-such-qemu is not in PATH: install the package qemu-system-x86"}},

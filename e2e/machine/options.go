@@ -19,9 +19,10 @@ type Firmware string
 // The firmwares that Start knows.
 const (
 	BIOS Firmware = "bios" // SeaBIOS, QEMU's own
-	UEFI Firmware = "uefi" // OVMF, from the distribution's package
+	UEFI Firmware = "uefi" // OVMF or AAVMF, from the distribution's package
 	// SecureBoot is UEFI that starts only what the keys sign that machines
-	// come with: Microsoft's. Its variables are locked against the guest.
+	// come with: Microsoft's. On amd64 its variables are locked against the
+	// guest.
 	SecureBoot Firmware = "secureboot"
 )
 
@@ -60,7 +61,11 @@ type Options struct {
 	// shared by two machines at a time.
 	Dir string
 
-	// Firmware is BIOS by default.
+	// Arch is what the image was made for, AMD64 by default. It runs on any
+	// host, under TCG where that is for another.
+	Arch Arch
+
+	// Firmware is BIOS by default, and UEFI where there is no BIOS.
 	Firmware Firmware
 
 	// Accel is AccelAuto by default. AccelKVM fails where KVM is not proven.
@@ -110,6 +115,8 @@ type Options struct {
 	// Test seams.
 	qemu, qemuImg string        // the programs
 	kvm           string        // the device
+	host          Arch          // this host's
+	root          string        // where firmware is looked for
 	grace         time.Duration // how long "never started" is the answer
 	deadline      time.Duration // of the test guest that proves KVM
 	kernel        directKernel  // boots a disk without a boot loader
@@ -121,7 +128,6 @@ const (
 	defaultGrace     = 3 * time.Second
 	bootTimeoutKVM   = 3 * time.Minute
 	bootTimeoutTCG   = 15 * time.Minute
-	qemuBinary       = "qemu-system-x86_64"
 	qemuImgBinary    = "qemu-img"
 	kvmDevice        = "/dev/kvm"
 )
@@ -133,13 +139,16 @@ var (
 
 // withDefaults fills what was left out.
 func (o Options) withDefaults() Options {
-	o.Firmware = orDefault(o.Firmware, BIOS)
+	o.Arch = orDefault(o.Arch, AMD64)
+	o.Firmware = orDefault(o.Firmware, o.Arch.Firmwares()[0])
 	o.Accel = orDefault(o.Accel, AccelAuto)
 	o.CPUs = orDefault(o.CPUs, defaultCPUs)
 	o.MemoryMiB = orDefault(o.MemoryMiB, defaultMemoryMiB)
 	o.Hostname = orDefault(o.Hostname, "node")
 	o.User = orDefault(o.User, "root")
-	o.qemu = orDefault(o.qemu, qemuBinary)
+	o.host = orDefault(o.host, hostArch())
+	o.root = orDefault(o.root, "/")
+	o.qemu = orDefault(o.qemu, o.Arch.hardware().qemu)
 	o.qemuImg = orDefault(o.qemuImg, qemuImgBinary)
 	o.grace = orDefault(o.grace, defaultGrace)
 	o.deadline = orDefault(o.deadline, proofDeadline)
@@ -174,11 +183,21 @@ func (o Options) validate() error {
 	if o.Dir == "" {
 		bad("no evidence directory was named")
 	}
-	if !slices.Contains(Firmwares(), o.Firmware) {
-		bad("firmware %q: expected one of %q", o.Firmware, Firmwares())
+	if !slices.Contains(Arches(), o.Arch) {
+		bad("architecture %q: expected one of %q", o.Arch, Arches())
+	}
+	switch {
+	case !slices.Contains(Firmwares(), o.Firmware):
+		bad("firmware %q: expected one of %q", o.Firmware, o.Arch.Firmwares())
+	case !slices.Contains(o.Arch.Firmwares(), o.Firmware):
+		bad("firmware %s: an %s image boots by UEFI alone: say --firmware %s", o.Firmware, o.Arch, UEFI)
 	}
 	if o.Accel != AccelAuto && o.Accel != AccelKVM && o.Accel != AccelTCG {
 		bad("accelerator %q: expected %q, %q or %q", o.Accel, AccelAuto, AccelKVM, AccelTCG)
+	}
+	if o.Accel == AccelKVM && o.foreign() != "" {
+		bad("KVM was asked for and cannot run the image: %s: say --accel %s or %s for emulation, or run it on an %s host",
+			o.foreign(), AccelAuto, AccelTCG, o.Arch)
 	}
 	if o.CPUs < 1 || o.CPUs > 255 {
 		bad("%d CPUs: expected 1 to 255", o.CPUs)
@@ -207,6 +226,19 @@ func (o Options) validate() error {
 		bad("the evidence and scratch directories must not have line breaks in their names")
 	}
 	return exitcode.BadInput(errors.Join(problems...))
+}
+
+// Check reports what is wrong with the options, all of it at once, as Start
+// does before it touches anything.
+func (o Options) Check() error { return o.withDefaults().validate() }
+
+// foreign says why no KVM of this host can run the image, whatever state it is
+// in; nothing if one may.
+func (o Options) foreign() string {
+	if o.Arch == o.host {
+		return ""
+	}
+	return fmt.Sprintf("the image is for %s and this host is %s", o.Arch, o.host)
 }
 
 // bootTimeout returns the deadline for the first answer.

@@ -196,7 +196,7 @@ func TestRealDiskFull(t *testing.T) {
 
 func TestRealQEMUDiesWithAKilledOwner(t *testing.T) {
 	image, dir, scratch := guest(t, halts, nil, 1<<20), t.TempDir(), shortTempDir(t)
-	owner, pid := startOwner(t, qemuBinary, qemuImgBinary, image, dir, scratch, func() (int, error) {
+	owner, pid := startOwner(t, AMD64.hardware().qemu, qemuImgBinary, image, dir, scratch, func() (int, error) {
 		pids := qemuProcesses(t, scratch)
 		if len(pids) != 1 {
 			return 0, fmt.Errorf("%d processes", len(pids))

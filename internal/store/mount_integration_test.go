@@ -75,6 +75,22 @@ func TestReadOnlyStore(t *testing.T) {
 	}
 }
 
+// A store that was never written to has no directories to be refused in.
+func TestReadOnlyEmptyStore(t *testing.T) {
+	dir := mountTmpfs(t, "1m")
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	_, doing := s.Do(t.Context(), key(t, "missing"), mustNotRun(t))
+	_, _, scratch := s.Scratch("x")
+	for name, err := range map[string]error{"Do": doing, "Scratch": scratch} {
+		if !errors.Is(err, unix.EROFS) || exitcode.Of(err) != exitcode.Usage || !strings.Contains(err.Error(), "cannot be written") || !strings.Contains(err.Error(), EnvDir) {
+			t.Errorf("%s: exit code %d, %v", name, exitcode.Of(err), err)
+		}
+	}
+}
+
 // A killed owner's scratch directory with a bind mount in it: what is mounted
 // must survive the sweep.
 func TestSweepUnmountsFirst(t *testing.T) {

@@ -260,6 +260,11 @@ func (s *Store) sweepTmp() error {
 
 // explain classifies err and says what can be done about it.
 func explain(dir string, err error) error {
+	// Open makes no directories in a store that can only be read: it is for this
+	// that they are missing.
+	if denied := unix.Access(dir, unix.W_OK); denied != nil && errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", err, denied)
+	}
 	switch {
 	case err == nil:
 		return nil

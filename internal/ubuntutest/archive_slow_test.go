@@ -31,14 +31,14 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// newArchive is a stand-in for Ubuntu 24.04.
-func newArchive(t *testing.T) *Archive {
+// newArchive is a stand-in for a release of Ubuntu.
+func newArchive(t *testing.T, o Options) *Archive {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("this test needs root")
 	}
 	begin := time.Now()
-	a, err := New(t.Context(), t.TempDir(), Noble(run.Host{}))
+	a, err := New(t.Context(), t.TempDir(), o)
 	must(t, err)
 	t.Cleanup(a.Close)
 	t.Logf("the archive was made in %.1f s: %d files of its own, %d packages of Debian", time.Since(begin).Seconds(), len(a.files), len(a.origin))
@@ -54,7 +54,7 @@ func writeProfile(t *testing.T, text string) string {
 
 // TestStandIn has one archive for all, since making it takes most of the time.
 func TestStandIn(t *testing.T) {
-	a := newArchive(t)
+	a := newArchive(t, Noble(run.Host{}))
 	t.Run("apt", func(t *testing.T) { aptReadsTheArchive(t, a) })
 	t.Run("refusals", func(t *testing.T) { refusedArchives(t, a) })
 	t.Run("build", func(t *testing.T) { buildFromTheArchive(t, a) })

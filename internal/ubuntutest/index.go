@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/signature/signaturetest"
 )
 
 // components of every pocket. The last two are there and empty, as on Ubuntu
@@ -48,9 +50,11 @@ func (a *Archive) index(lists map[string][]byte, own string) error {
 				texts[component].WriteString(text)
 			}
 		}
-		if err := a.sign(pocket, texts, now); err != nil {
+		made, err := suite{Origin: "Ubuntu", Suite: a.o.Codename + pocket.pocket, Version: a.o.Version, Codename: a.o.Codename, Arch: a.o.Arch}.index(a.key, texts, now)
+		if err != nil {
 			return err
 		}
+		maps.Copy(a.files, made)
 	}
 	return nil
 }
@@ -69,7 +73,11 @@ func (a *Archive) adopt(from pocket, stanza string) (component, text string, ok 
 			}
 		}
 		if keep && !strings.HasPrefix(line, "Filename:") {
-			b.WriteString(strings.TrimRight(line, "\n") + "\n")
+			line = strings.TrimRight(line, "\n")
+			if more := a.o.Needs[value["Package"]]; more != "" && strings.HasPrefix(line, "Depends:") {
+				line += ", " + more
+			}
+			b.WriteString(line + "\n")
 		}
 	}
 	name := value["Package"]
@@ -87,38 +95,50 @@ func (a *Archive) adopt(from pocket, stanza string) (component, text string, ok 
 	return component, b.String(), true
 }
 
-// sign makes a pocket's InRelease and what it lists.
-func (a *Archive) sign(pocket pocket, texts map[string]*bytes.Buffer, now time.Time) error {
-	suite := a.o.Codename + pocket.pocket
+// suite is what an InRelease says of itself.
+type suite struct {
+	Origin, Suite, Codename, Arch string
+	Version                       string // may be empty
+}
+
+// index makes the files of a suite from its components' stanzas, by path below
+// the archive's address: the lists and, signed, the InRelease with their sums.
+func (s suite) index(key *signaturetest.Key, texts map[string]*bytes.Buffer, now time.Time) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	names := slices.Sorted(maps.Keys(texts))
 	var sums strings.Builder
-	for _, c := range slices.Sorted(maps.Keys(texts)) {
+	for _, c := range names {
 		plain := texts[c].Bytes()
 		var packed bytes.Buffer
 		z, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if _, err := z.Write(plain); err != nil {
-			return err
+			return nil, err
 		}
 		if err := z.Close(); err != nil {
-			return err
+			return nil, err
 		}
 		for end, data := range map[string][]byte{"": plain, ".gz": packed.Bytes()} {
-			name := c + "/binary-" + a.o.Arch + "/Packages" + end
+			name := c + "/binary-" + s.Arch + "/Packages" + end
 			sum := sha256.Sum256(data)
 			fmt.Fprintf(&sums, " %s %d %s\n", hex.EncodeToString(sum[:]), len(data), name)
 			if end != "" { // the plain one is listed and not there, as usual
-				a.files["dists/"+suite+"/"+name] = data
+				files["dists/"+s.Suite+"/"+name] = data
 			}
 		}
 	}
-	release := fmt.Sprintf("Origin: Ubuntu\nLabel: Ubuntu\nSuite: %s\nVersion: %s\nCodename: %s\nDate: %s\nArchitectures: %s\nComponents: %s\nDescription: stand-in for Ubuntu\nSHA256:\n%s",
-		suite, a.o.Version, a.o.Codename, now.Format("Mon, 02 Jan 2006 15:04:05 MST"), a.o.Arch, strings.Join(components, " "), sums.String())
-	signed, err := a.key.Clearsign([]byte(release), now.Add(-time.Minute))
-	if err != nil {
-		return err
+	version := ""
+	if s.Version != "" {
+		version = "Version: " + s.Version + "\n"
 	}
-	a.files["dists/"+suite+"/InRelease"] = signed
-	return nil
+	release := fmt.Sprintf("Origin: %s\nLabel: %[1]s\nSuite: %s\n%sCodename: %s\nDate: %s\nArchitectures: %s\nComponents: %s\nDescription: stand-in\nSHA256:\n%s",
+		s.Origin, s.Suite, version, s.Codename, now.Format("Mon, 02 Jan 2006 15:04:05 MST"), s.Arch, strings.Join(names, " "), sums.String())
+	signed, err := key.Clearsign([]byte(release), now.Add(-time.Minute))
+	if err != nil {
+		return nil, err
+	}
+	files["dists/"+s.Suite+"/InRelease"] = signed
+	return files, nil
 }

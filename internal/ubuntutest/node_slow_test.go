@@ -16,6 +16,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/e2e"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/component"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/upstreamtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
@@ -24,21 +25,62 @@ import (
 // upstreamStandIn is what the profile says of the releases and of the registry.
 const upstreamStandIn = "upstream's releases and its registry (programs built from Go modules)"
 
-// TestNode makes a whole node of ubuntu-24.04, from the stand-in archive and
-// from release files and a registry of upstream's shape, and puts it through
-// checks and suite as a user would: by the command line. E2E_FILTER narrows what
-// is run in the booted machine.
+// node is a profile that is built from stand-ins.
+type node struct {
+	profile string
+	archive func(run.Runner) Options
+	// filter chooses the specs that are run in the booted machine: on one release
+	// all but the slow ones, on the others whether it is a cluster.
+	filter string
+	docker bool // containerd and runc are Docker's package
+	cloud  bool // the base is an image that boots, as Ubuntu's own
+}
+
+// TestNode makes whole nodes of Ubuntu's profiles, from the stand-in archive and
+// from release files and a registry of upstream's shape, and puts them through
+// checks and suite as a user would: by the command line. E2E_FILTER chooses other
+// specs.
 func TestNode(t *testing.T) {
-	a := newArchive(t)
+	for _, n := range []node{
+		{profile: "ubuntu-24.04", archive: Noble, filter: "!slow"},
+		{profile: "ubuntu-22.04", archive: Jammy, filter: "smoke"},
+		{profile: "ubuntu-26.04", archive: Resolute, filter: "smoke"},
+		{profile: "ubuntu-24.04-docker", archive: Noble, filter: "smoke", docker: true},
+		{profile: "ubuntu-24.04", archive: Noble, filter: "smoke", cloud: true},
+	} {
+		name := n.profile
+		if n.cloud {
+			name += "-on-a-cloud-image"
+		}
+		t.Run(name, func(t *testing.T) { makeNode(t, n) })
+	}
+}
+
+func makeNode(t *testing.T, n node) {
+	o := n.archive(run.Host{})
+	a := newArchive(t, o)
 	server := upstreamtest.New(t.TempDir())
 	t.Cleanup(server.Close)
 	dir := t.TempDir()
-	text, err := yaml.Marshal(map[string]any{
-		"standIns":   []string{StandIn, upstreamStandIn},
-		"components": upstreamComponents(t, server, dir),
-	})
+	components, standIns := upstreamComponents(t, server, dir), []string{StandIn, upstreamStandIn}
+	more := map[string]any{}
+	var sources []string
+	if n.cloud {
+		image := newCloudImage(t, a)
+		more["base"], standIns = image.base(), append(standIns, cloudStandIn)
+		defer func() { image.assertKept(t, filepath.Join(dir, "out", n.profile+"-stand-in.qcow2")) }()
+	}
+	if n.docker {
+		d, containerd := dockersContainerd(t, o)
+		delete(components, "runc") // as the profile has it
+		components["containerd"] = containerd
+		sources, standIns = append(sources, d.Source()), append(standIns, DockerStandIn)
+	}
+	more["standIns"], more["components"] = standIns, components
+	text, err := yaml.Marshal(more)
 	must(t, err)
-	profile := writeProfile(t, a.Profile("ubuntu-24.04-stand-in", "ubuntu-24.04", string(text)))
+	name := n.profile + "-stand-in"
+	profile := writeProfile(t, a.Profile(name, n.profile, string(text), sources...))
 
 	program := filepath.Join(dir, "nodeimage")
 	nodeimage := func(args ...string) {
@@ -57,12 +99,12 @@ func TestNode(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	image := filepath.Join(dir, "out", "ubuntu-24.04-stand-in.qcow2")
+	image := filepath.Join(dir, "out", name+".qcow2")
 	nodeimage("build", profile, "-o", filepath.Dir(image))
 	nodeimage("validate", image, "--profile", profile)
-	filter := os.Getenv("E2E_FILTER")
-	if filter == "" {
-		filter = "!slow"
+	filter := n.filter
+	if own := os.Getenv("E2E_FILTER"); own != "" {
+		filter = own
 	}
 	result := filepath.Join(dir, "e2e")
 	nodeimage("e2e", image, "--profile", profile, "--firmware", "secureboot", "--label-filter", filter, "-o", result)
@@ -71,16 +113,48 @@ func TestNode(t *testing.T) {
 	must(t, err)
 	var summary e2e.Result
 	must(t, json.Unmarshal(data, &summary))
-	if !summary.Passed() || !slices.Equal(summary.StandIns, []string{StandIn, upstreamStandIn}) || !strings.Contains(summary.Headline(), "NOT ON THE REAL THING") {
+	if !summary.Passed() || !slices.Equal(summary.StandIns, standIns) || !strings.Contains(summary.Headline(), "NOT ON THE REAL THING") {
 		t.Errorf("%s, stand-ins %q", summary.Headline(), summary.StandIns)
 	}
 }
 
-// upstreamComponents are debian-13's programs and images as upstream would
-// publish them, in the form that a profile pins them.
-func upstreamComponents(t *testing.T, server *upstreamtest.Server, dir string) map[string]any {
+// dockersContainerd is Docker's package as the profile pins it, made of the
+// programs of those versions, and what a profile says of it.
+func dockersContainerd(t *testing.T, o Options) (*Docker, map[string]any) {
 	t.Helper()
-	p, err := profiles.Load("debian-13")
+	const text = `apiVersion: nodeimage.dev/v1alpha1
+kind: Profile
+name: programs
+extends: debian-13
+components:
+  containerd: {version: 2.3.6, sum: "h1:huoqZXaDW1x1kgPvFC4rMwxv92vUJnqgq7I5b1rSddM="}
+  runc: {version: 1.5.1, sum: "h1:zgJPvESRUNz2UhHTG436ZIewGbQoJDAO9HRyyarggfY="}
+`
+	_, maker := makerOf(t, writeProfile(t, text))
+	programs := map[string]string{}
+	for _, name := range []string{"containerd", "runc"} {
+		built, err := maker.Component(t.Context(), name)
+		must(t, err)
+		for _, f := range built.Files {
+			programs[f.Name] = f.Path
+		}
+	}
+	p, err := profiles.Load("ubuntu-24.04-docker")
+	must(t, err)
+	version := p.Components["containerd"].Version
+	if !strings.HasPrefix(version, "2.3.6-") || p.Components["runc"].Version != "1.5.1" {
+		t.Fatalf("the profile has containerd.io %s with runc %s: make the stand-in of these", version, p.Components["runc"].Version)
+	}
+	d, err := NewDocker(t.Context(), t.TempDir(), o, Containerd{Version: version, Programs: programs})
+	must(t, err)
+	t.Cleanup(d.Close)
+	return d, map[string]any{"version": version, "source": "deb", "packages": []string{"containerd.io"}, "sha256": map[string]string{o.Arch: d.Sums[version]}}
+}
+
+// makerOf makes the components of a profile, in the user's own store.
+func makerOf(t *testing.T, profile string) (*profiles.Profile, *component.Maker) {
+	t.Helper()
+	p, err := profiles.Load(profile)
 	must(t, err)
 	cache, err := store.DefaultDir()
 	must(t, err)
@@ -88,6 +162,14 @@ func upstreamComponents(t *testing.T, server *upstreamtest.Server, dir string) m
 	must(t, err)
 	maker, err := component.New(p, s, component.Options{Logf: t.Logf})
 	must(t, err)
+	return p, maker
+}
+
+// upstreamComponents are debian-13's programs and images as upstream would
+// publish them, in the form that a profile pins them.
+func upstreamComponents(t *testing.T, server *upstreamtest.Server, dir string) map[string]any {
+	t.Helper()
+	p, maker := makerOf(t, "debian-13")
 	programs := func(component string, only ...string) upstreamtest.Programs {
 		t.Helper()
 		built, err := maker.Component(t.Context(), component)

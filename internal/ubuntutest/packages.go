@@ -9,14 +9,25 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )
+
+// debs are the packages that are made for an archive.
+type debs struct {
+	dir  string // where they are made
+	arch string
+	host run.Runner
+	// files get them, by path below the archive's address.
+	files map[string][]byte
+}
 
 // Package is one that is made here: a metapackage, or one with files.
 type Package struct {
 	Name    string
 	Version string
 	Depends string            // as in control
-	Files   map[string]string // content by path; those below /usr/bin are programs
+	Files   map[string]string // content by path; those below /usr/bin and /DEBIAN's scripts are programs
 	Copies  map[string]string // path on this host by path
 	// More are further fields of control, a line each.
 	More string
@@ -38,7 +49,7 @@ func (a *Archive) ownPackages(ctx context.Context, keyring []byte) (string, erro
 		{Name: "linux-image-generic", Version: a.o.Version + "." + revision, Depends: kernel},
 		{Name: "linux-image-virtual-hwe-" + a.o.Version, Version: a.o.Version + "." + revision, Depends: kernel},
 	} {
-		stanza, err := a.build(ctx, p)
+		stanza, err := a.debs.build(ctx, p, "pool/stand-in/"+p.Name+".deb")
 		if err != nil {
 			return "", err
 		}
@@ -92,21 +103,21 @@ func (a *Archive) baseFiles(ctx context.Context) (string, error) {
 	if err := os.Remove(filepath.Join(tree, "DEBIAN", "md5sums")); err != nil {
 		return "", err
 	}
-	return a.pack(ctx, "base-files", tree)
+	return a.debs.pack(ctx, tree, "pool/stand-in/base-files.deb")
 }
 
-// build makes a package and returns its stanza.
-func (a *Archive) build(ctx context.Context, p Package) (string, error) {
-	tree := filepath.Join(a.dir, "tree-"+p.Name)
+// build makes a package, which is served at a path, and returns its stanza.
+func (d *debs) build(ctx context.Context, p Package, at string) (string, error) {
+	tree := filepath.Join(d.dir, "tree-"+p.Name+"-"+p.Version)
 	arch := "all"
 	if len(p.Copies) > 0 {
-		arch = a.o.Arch
+		arch = d.arch
 	}
 	control := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nMaintainer: Stand-in <stand-in@example.org>\nSection: misc\nPriority: optional\n%s", p.Name, p.Version, arch, p.More)
 	if p.Depends != "" {
 		control += "Depends: " + p.Depends + "\n"
 	}
-	control += "Description: stand-in for Ubuntu's package of this name\n"
+	control += "Description: stand-in for a package of this name\n"
 	files := map[string][]byte{"/DEBIAN/control": []byte(control)}
 	for name, content := range p.Files {
 		files[name] = []byte(content)
@@ -121,17 +132,17 @@ func (a *Archive) build(ctx context.Context, p Package) (string, error) {
 	var conffiles []string
 	for name, data := range files {
 		mode := os.FileMode(0o644)
-		if strings.HasPrefix(name, "/usr/bin/") {
+		if strings.HasPrefix(name, "/usr/bin/") || name == "/DEBIAN/postinst" {
 			mode = 0o755
 		}
 		if strings.HasPrefix(name, "/etc/") {
 			conffiles = append(conffiles, name+"\n")
 		}
-		at := filepath.Join(tree, name)
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		path := filepath.Join(tree, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return "", err
 		}
-		if err := os.WriteFile(at, data, mode); err != nil {
+		if err := os.WriteFile(path, data, mode); err != nil {
 			return "", err
 		}
 	}
@@ -141,13 +152,13 @@ func (a *Archive) build(ctx context.Context, p Package) (string, error) {
 			return "", err
 		}
 	}
-	return a.pack(ctx, p.Name, tree)
+	return d.pack(ctx, tree, at)
 }
 
-// pack makes the .deb of a tree, serves it and returns its stanza.
-func (a *Archive) pack(ctx context.Context, name, tree string) (string, error) {
-	deb := filepath.Join(a.dir, name+".deb")
-	if err := a.run(ctx, a.dir, "dpkg-deb", "-Zgzip", "-z1", "--root-owner-group", "--build", tree, deb); err != nil {
+// pack makes the .deb of a tree, serves it at a path and returns its stanza.
+func (d *debs) pack(ctx context.Context, tree, at string) (string, error) {
+	deb := tree + ".deb"
+	if _, err := d.host.Run(ctx, run.Cmd{Argv: []string{"dpkg-deb", "-Zgzip", "-z1", "--root-owner-group", "--build", tree, deb}, Dir: d.dir}); err != nil {
 		return "", err
 	}
 	data, err := os.ReadFile(deb)
@@ -159,7 +170,6 @@ func (a *Archive) pack(ctx context.Context, name, tree string) (string, error) {
 		return "", err
 	}
 	sum := sha256.Sum256(data)
-	at := "pool/stand-in/" + name + ".deb"
-	a.files[at] = data
+	d.files[at] = data
 	return strings.TrimRight(string(control), "\n") + fmt.Sprintf("\nFilename: %s\nSize: %d\nSHA256: %s\n\n", at, len(data), hex.EncodeToString(sum[:])), nil
 }

@@ -40,18 +40,44 @@ type Options struct {
 	Security string // http://deb.debian.org/debian-security
 	Keyring  string // of this host
 
+	// Needs are dependencies that the index adds to a package's own: what
+	// Ubuntu has in that package and Debian in another.
+	Needs map[string]string
+
 	// Host runs apt and dpkg-deb.
 	Host run.Runner
+}
+
+func debian(suite string, host run.Runner) Options {
+	return Options{
+		Arch: "amd64", Suite: suite, Mirror: "http://deb.debian.org/debian", Security: "http://deb.debian.org/debian-security",
+		Keyring: "/usr/share/keyrings/debian-archive-keyring.gpg", Host: host,
+	}
+}
+
+// Jammy is Ubuntu 22.04, made from Debian 12: no AppArmor profile for runc, and
+// usrmerge makes links of /bin and its like.
+func Jammy(host run.Runner) Options {
+	o := debian("bookworm", host)
+	o.Codename, o.Version = "jammy", "22.04"
+	o.Needs = map[string]string{"systemd-sysv": "systemd-resolved"}
+	return o
 }
 
 // Noble is Ubuntu 24.04, made from Debian 13, which is nearest to it in age:
 // its AppArmor, too, labels runc.
 func Noble(host run.Runner) Options {
-	return Options{
-		Codename: "noble", Version: "24.04", Arch: "amd64",
-		Suite: "trixie", Mirror: "http://deb.debian.org/debian", Security: "http://deb.debian.org/debian-security",
-		Keyring: "/usr/share/keyrings/debian-archive-keyring.gpg", Host: host,
-	}
+	o := debian("trixie", host)
+	o.Codename, o.Version = "noble", "24.04"
+	return o
+}
+
+// Resolute is Ubuntu 26.04, made from what is to be Debian 14: a kernel later
+// than 6.17 (opencontainers/runc#5403), and runc labelled in both its places.
+func Resolute(host run.Runner) Options {
+	o := debian("forky", host)
+	o.Codename, o.Version = "resolute", "26.04"
+	return o
 }
 
 // Archive is the stand-in. Close ends it.
@@ -66,8 +92,9 @@ type Archive struct {
 	o      Options
 	dir    string
 	key    *signaturetest.Key
-	files  map[string][]byte // by path below URL: indices
+	files  map[string][]byte // by path below URL: indices, and packages of its own
 	origin map[string]string // by path below URL: the address of a package of Debian
+	debs   debs
 	server *httptest.Server
 }
 
@@ -75,6 +102,7 @@ type Archive struct {
 // of one package. They are verified by apt.
 func New(ctx context.Context, dir string, o Options) (*Archive, error) {
 	a := &Archive{o: o, dir: dir, Keyring: filepath.Join(dir, "stand-in.gpg"), files: map[string][]byte{}, origin: map[string]string{}}
+	a.debs = debs{dir: dir, arch: o.Arch, host: o.Host, files: a.files}
 	made := time.Now().Add(-time.Hour)
 	var err error
 	if a.key, err = signaturetest.NewKey("Stand-in for Ubuntu's archive", "stand-in@example.org", made, 0); err != nil {
@@ -127,13 +155,13 @@ func (a *Archive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Profile is the text of a profile that is base with this archive in place of
-// Ubuntu's. more is added to it.
-func (a *Archive) Profile(name, base, more string) string {
+// Ubuntu's, and with further sources. more is added to it.
+func (a *Archive) Profile(name, base, more string, sources ...string) string {
 	source := func(suites ...string) string {
 		return fmt.Sprintf("    - {uri: %q, snapshotURI: %q, suites: [%s], components: [main, universe]}\n", a.URL, a.Snapshots, strings.Join(suites, ", "))
 	}
 	return fmt.Sprintf("apiVersion: nodeimage.dev/v1alpha1\nkind: Profile\nname: %s\nextends: %s\n", name, base) +
-		"archive:\n  keyring: " + a.Keyring + "\n  sources:\n" + source(a.o.Codename, a.o.Codename+"-updates") + source(a.o.Codename+"-security") + more
+		"archive:\n  keyring: " + a.Keyring + "\n  sources:\n" + source(a.o.Codename, a.o.Codename+"-updates") + source(a.o.Codename+"-security") + strings.Join(sources, "") + more
 }
 
 // run runs a program with a private apt configuration.

@@ -80,12 +80,18 @@ source "qemu" "node" {
       users:
         - name: packer
           shell: /bin/bash
-          sudo: ALL=(ALL) NOPASSWD:ALL
           ssh_authorized_keys:
             - ${build.SSHPublicKey}
+      write_files:
+        # Not by users: a rule that cloud-init makes goes with the seal, and with
+        # it the right to power off.
+        - path: /etc/sudoers.d/packer
+          permissions: "0440"
+          content: "packer ALL=(ALL) NOPASSWD:ALL\n"
     EOT
   }
-  shutdown_command = "sudo systemctl poweroff"
+  # The rule for sudo has to go, and only root can power off: so it goes last.
+  shutdown_command = "sudo sh -c 'rm /etc/sudoers.d/packer && systemctl poweroff'"
 }
 
 build {

@@ -22,6 +22,10 @@ type Step struct {
 	Unit      *Unit      `json:"unit,omitempty"`
 	Remove    *Remove    `json:"remove,omitempty"`
 	Command   *Command   `json:"command,omitempty"`
+	// Last is set for a removal of what the login itself may work by, as its
+	// rule for sudo: it comes at the end of a plan, and the machine is asked
+	// nothing after it.
+	Last bool `json:"last,omitempty"`
 }
 
 // File is a regular file with exact content, owned by root. The content is

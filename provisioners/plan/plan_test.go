@@ -44,6 +44,8 @@ func TestValidate(t *testing.T) {
 		{"glob above", Step{Why: "w", Remove: &Remove{Paths: []string{"/home/*/x"}}}, "glob before its last element"},
 		{"glob at the top", Step{Why: "w", Remove: &Remove{Paths: []string{"/*"}}}, "top-level"},
 		{"removes nothing", Step{Why: "w", Remove: &Remove{}}, "removes no path"},
+		{"last", Step{Why: "w", Remove: &Remove{Paths: []string{"/etc/x"}}, Last: true}, ""},
+		{"last, no removal", Step{Why: "w", File: &File{Path: "/a", Mode: 0o644}, Last: true}, "to be the last and is no removal"},
 		{"unguarded", Step{Why: "w", Command: &Command{Argv: []string{"x"}}}, "neither guarded"},
 		{"empty command", Step{Why: "w", Command: &Command{Idempotent: true}}, "command is empty"},
 		{"environment", Step{Why: "w", Command: &Command{Argv: []string{"x"}, Idempotent: true, Env: map[string]string{"A B": "c"}}}, "not a name"},
@@ -72,6 +74,18 @@ func TestValidateFindsAll(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "/x is already set by step 3") {
 		t.Errorf("Validate() = %v, want the path that two steps claim", err)
+	}
+}
+
+func TestLastIsLast(t *testing.T) {
+	t.Parallel()
+	last := Step{Why: "w", Remove: &Remove{Paths: []string{"/etc/x"}}, Last: true}
+	if err := (Plan{Name: "p", Steps: []Step{fileStep("/a"), last, last}}).Validate(); err != nil {
+		t.Errorf("two at the end: %v", err)
+	}
+	err := Plan{Name: "p", Steps: []Step{last, fileStep("/a")}}.Validate()
+	if err == nil || !strings.Contains(err.Error(), "step 2: it follows a step that is to be the last") {
+		t.Errorf("Validate() = %v", err)
 	}
 }
 

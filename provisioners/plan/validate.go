@@ -23,6 +23,9 @@ func (p Plan) Validate() error {
 	}
 	for i, step := range p.Steps {
 		v.step(i, step)
+		if !step.Last && i > 0 && p.Steps[i-1].Last {
+			v.add(i, "it follows a step that is to be the last")
+		}
 	}
 	return errors.Join(v.problems...)
 }
@@ -75,6 +78,9 @@ func (v *validator) step(i int, s Step) {
 	}
 	if actions != 1 {
 		v.add(i, "it has %d actions, want exactly one of file, directory, link, unit, remove, command", actions)
+	}
+	if s.Last && s.Remove == nil {
+		v.add(i, "it is to be the last and is no removal")
 	}
 	if s.File != nil {
 		v.path(i, s.File.Path)

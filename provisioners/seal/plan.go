@@ -39,7 +39,7 @@ func Plan(*profiles.Profile, *parts.Set) (plan.Plan, error) {
 			File: &plan.File{Path: "/etc/hostname", Mode: 0o644, Content: "localhost\n"}},
 		remove("each machine makes its own host keys", "/etc/ssh/ssh_host_*_key", "/etc/ssh/ssh_host_*_key.pub"),
 		remove("nobody's key or password is known to every machine made from this image",
-			"/root/.ssh/authorized_keys", "/root/.ssh/known_hosts", "/etc/sudoers.d/90-cloud-init-users"),
+			"/root/.ssh/authorized_keys", "/root/.ssh/known_hosts"),
 		findFiles("neither a user's keys nor what was typed", "/home", `\( -name authorized_keys -o -name known_hosts -o -name .bash_history \)`),
 		remove("cloud-init runs as on a new machine",
 			"/var/lib/cloud/*", "/etc/cloud/cloud-init.disabled", "/etc/cloud/cloud.cfg.d/99-installer.cfg",
@@ -61,8 +61,10 @@ func Plan(*profiles.Profile, *parts.Set) (plan.Plan, error) {
 		remove("copies of old accounts and settings",
 			"/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-", "/etc/.pwd.lock",
 			"/var/backups/*", "/var/lib/dpkg/*-old", "/var/cache/debconf/*-old", "/etc/resolv.conf.*", "/var/cache/ldconfig/aux-cache"),
-		// The last one: the executor's own uploads pass through /var/tmp.
+		// After all uploads: the executor's own pass through /var/tmp.
 		remove("nothing temporary is left", "/tmp/*", "/tmp/.[!.]*", "/var/tmp/*", "/var/tmp/.[!.]*"),
+		{Why: "no account of the building machine has root's rights; this very login may have them by it",
+			Remove: &plan.Remove{Paths: []string{"/etc/sudoers.d/90-cloud-init-users"}}, Last: true},
 	}}
 	return made, made.Validate()
 }

@@ -62,6 +62,9 @@ func (t *Target) Carry(ctx context.Context, p plan.Plan) (Report, error) {
 	if err == nil && c.reload {
 		err = t.reload(ctx)
 	}
+	if err == nil {
+		err = c.last(ctx)
+	}
 	return c.report, err
 }
 
@@ -78,6 +81,9 @@ type carrier struct {
 func (c *carrier) steps(ctx context.Context) error {
 	var pending []int
 	for i, s := range c.plan.Steps {
+		if s.Last {
+			break
+		}
 		if s.Command == nil {
 			pending = append(pending, i)
 			continue
@@ -91,6 +97,46 @@ func (c *carrier) steps(ctx context.Context) error {
 		}
 	}
 	return c.static(ctx, pending)
+}
+
+// last carries out the steps after which the login may have no rights, in one
+// command that looks for itself whether it did what it should.
+func (c *carrier) last(ctx context.Context) error {
+	from := slices.IndexFunc(c.plan.Steps, func(s plan.Step) bool { return s.Last })
+	if from < 0 {
+		return nil
+	}
+	steps, order := map[int]plan.Step{}, []int(nil)
+	for i := from; i < len(c.plan.Steps); i++ {
+		steps[i], order = c.plan.Steps[i], append(order, i)
+	}
+	states, err := c.target.probe(ctx, steps, order, nil, false)
+	if err != nil {
+		return fmt.Errorf("plan %q: %w", c.plan.Name, err)
+	}
+	script, found := applyFunctions, false
+	for _, i := range order {
+		if states[i].kind == "absent" {
+			continue
+		}
+		found, c.report.Steps[i].Changed = true, true
+		paths := globs(steps[i].Remove.Paths)
+		script += fmt.Sprintf("del %d %s\ngone %s\n", i+1, paths, paths)
+	}
+	if !found {
+		return nil
+	}
+	res, err := c.target.rootShell(ctx, "owner="+c.target.owner+"\n"+script, run.Cmd{Argv: []string{"sh", "-c", "<the last changes of the plan>"}})
+	if err == nil {
+		return nil
+	}
+	for _, i := range order {
+		c.report.Steps[i].Changed = false // as far as is known
+	}
+	if i, ok := failedStep(res.Stderr, len(c.plan.Steps)); ok {
+		return c.at(i, err)
+	}
+	return fmt.Errorf("plan %q: %w", c.plan.Name, err)
 }
 
 // at says where in the plan err belongs.
@@ -201,6 +247,7 @@ dir() { step=$1; mkdir -p -- "$3"; chown $owner -- "$3"; chmod "$2" -- "$3"; }
 lnk() { step=$1; mkdir -p -- "${3%/*}/"; ln -sfT -- "$2" "$3.nodeimage-new"; mv -fT -- "$3.nodeimage-new" "$3"; }
 unit() { step=$1; shift; systemctl --root=/ --quiet "$@"; }
 del() { step=$1; shift; for p do if [ -L "$p" ] || [ -e "$p" ]; then rm -rf -- "$p"; fi; done; }
+gone() { for p do if [ -L "$p" ] || [ -e "$p" ]; then echo "$p is still there" >&2; exit 1; fi; done; }
 `
 
 func (c *carrier) apply(ctx context.Context, todo []int) error {

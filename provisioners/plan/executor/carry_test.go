@@ -211,6 +211,60 @@ func TestCarryErrors(t *testing.T) {
 	}
 }
 
+// What the login works by goes when nothing else is to be done, whatever else was
+// uploaded and whichever units were changed.
+func TestLast(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	target, comm := machine(t, map[string]string{"a.service": "disabled", "b.timer": "enabled", "c.service": "static"})
+	comm.rights = filepath.Join(dir, "sudoers")
+	write(t, comm.rights, "x")
+	p := everything(t, dir)
+	p.Steps = append(p.Steps, plan.Step{Why: "the reason", Remove: &plan.Remove{Paths: []string{comm.rights}}, Last: true})
+	report, err := target.Carry(t.Context(), p)
+	if err != nil || !report.Steps[len(p.Steps)-1].Changed {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	if _, err := os.Lstat(comm.rights); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+	if left := comm.leftovers(); len(left) > 0 {
+		t.Errorf("left on the machine: %v", left)
+	}
+	// As root, who needs no such right: there is nothing left to do.
+	comm.rights = ""
+	comm.reset()
+	if report, err = target.Carry(t.Context(), p); err != nil || report.Changed() != 0 {
+		t.Errorf("the second time: %d changes, %v", report.Changed(), err)
+	}
+	// A plan that fails keeps it, or nobody could mend the machine.
+	write(t, filepath.Join(dir, "sudoers"), "x")
+	p.Steps[10].Command.Unless, p.Steps[10].Command.Argv = []string{"false"}, []string{"false"}
+	if _, err := target.Carry(t.Context(), p); err == nil {
+		t.Error("it did not fail")
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "sudoers")); err != nil {
+		t.Errorf("after a failure: %v", err)
+	}
+}
+
+// A removal that removes nothing is said to have failed, by the step it is.
+func TestLastIsLookedAt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	target, _ := machine(t, nil)
+	file := filepath.Join(dir, "sudoers")
+	write(t, file, "x")
+	write(t, filepath.Join(target.path[:strings.Index(target.path, ":")], "rm"), "#!/bin/sh\n")
+	if err := os.Chmod(filepath.Join(target.path[:strings.Index(target.path, ":")], "rm"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	report, err := target.Carry(t.Context(), plan.Plan{Name: "p", Steps: []plan.Step{{Why: "the reason", Remove: &plan.Remove{Paths: []string{file}}, Last: true}}})
+	if err == nil || !strings.Contains(err.Error(), `plan "p", step 1: remove `+file+` (the reason)`) || !strings.Contains(err.Error(), "is still there") || report.Changed() != 0 {
+		t.Errorf("%d changes, %v", report.Changed(), err)
+	}
+}
+
 func TestCutUpload(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -12,6 +12,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/matrix"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/matrix/matrixtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/page"
+	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
 
 func matrixVerb(t *testing.T, args ...string) (stdout string, err error) {
@@ -21,6 +22,21 @@ func matrixVerb(t *testing.T, args ...string) (stdout string, err error) {
 	root.SetArgs(append([]string{"matrix"}, args...))
 	err = root.ExecuteContext(t.Context())
 	return out.String(), err
+}
+
+// Every built-in profile is built and booted for real by a workflow: debian-13
+// by the matrix that ships, the others by that of the systems.
+func TestEverySystemIsRunForReal(t *testing.T) {
+	t.Parallel()
+	text, err := matrixVerb(t, "plan", "../../docs/templates/matrix/systems.yaml", "--offline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(profiles.Names(), "ubuntu-24.04-arm64") {
+		if name != "debian-13" && !strings.Contains(text, " "+name+"/kubernetes-") {
+			t.Errorf("no cell of %s in:\n%s", name, text)
+		}
+	}
 }
 
 const shippedMatrix = "../../docs/templates/matrix/matrix.yaml"

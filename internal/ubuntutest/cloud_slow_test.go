@@ -94,7 +94,7 @@ func newCloudImage(t *testing.T, a *Archive) cloudImage {
 	must(t, err)
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), "initrd.img-") {
-			data, err := built.Root().ReadFile("boot/" + e.Name())
+			data, err := built.Root().ReadFileMax("boot/"+e.Name(), 256<<20)
 			must(t, err)
 			must(t, os.WriteFile(filepath.Join(root, "boot", e.Name()), data, 0o600))
 		}

@@ -56,6 +56,11 @@ func (a *Archive) index(lists map[string][]byte, own string) error {
 		}
 		maps.Copy(a.files, made)
 	}
+	for name := range a.o.Needs {
+		if !a.needed[name] {
+			return fmt.Errorf("no package %s with dependencies, which further ones were to be added to", name)
+		}
+	}
 	return nil
 }
 
@@ -76,6 +81,7 @@ func (a *Archive) adopt(from pocket, stanza string) (component, text string, ok 
 			line = strings.TrimRight(line, "\n")
 			if more := a.o.Needs[value["Package"]]; more != "" && strings.HasPrefix(line, "Depends:") {
 				line += ", " + more
+				a.needed[value["Package"]] = true
 			}
 			b.WriteString(line + "\n")
 		}

@@ -60,7 +60,7 @@ func debian(suite string, host run.Runner) Options {
 func Jammy(host run.Runner) Options {
 	o := debian("bookworm", host)
 	o.Codename, o.Version = "jammy", "22.04"
-	o.Needs = map[string]string{"systemd-sysv": "systemd-resolved"}
+	o.Needs = map[string]string{"libpam-systemd": "systemd-resolved"}
 	return o
 }
 
@@ -94,6 +94,7 @@ type Archive struct {
 	key    *signaturetest.Key
 	files  map[string][]byte // by path below URL: indices, and packages of its own
 	origin map[string]string // by path below URL: the address of a package of Debian
+	needed map[string]bool   // packages that got what Options.Needs says
 	debs   debs
 	server *httptest.Server
 }
@@ -101,7 +102,7 @@ type Archive struct {
 // New makes an archive in dir, which takes the download of Debian's indices and
 // of one package. They are verified by apt.
 func New(ctx context.Context, dir string, o Options) (*Archive, error) {
-	a := &Archive{o: o, dir: dir, Keyring: filepath.Join(dir, "stand-in.gpg"), files: map[string][]byte{}, origin: map[string]string{}}
+	a := &Archive{o: o, dir: dir, Keyring: filepath.Join(dir, "stand-in.gpg"), files: map[string][]byte{}, origin: map[string]string{}, needed: map[string]bool{}}
 	a.debs = debs{dir: dir, arch: o.Arch, host: o.Host, files: a.files}
 	made := time.Now().Add(-time.Hour)
 	var err error
@@ -185,6 +186,8 @@ func (a *Archive) fetch(ctx context.Context) (map[string][]byte, error) {
 	for _, setting := range [][2]string{
 		{"APT::Architecture", a.o.Arch}, {"APT::Architectures", a.o.Arch}, {"APT::Sandbox::User", "root"},
 		{"Acquire::Languages", "none"}, {"Acquire::GzipIndexes", "false"}, {"Acquire::Retries", "3"},
+		// A mirror may be of a past day: a release to come says until when it is valid.
+		{"Acquire::Check-Valid-Until", "false"},
 		{"Dir::State", apt}, {"Dir::State::status", apt + "/status"}, {"Dir::Cache", apt}, {"Dir::Etc::sourcelist", apt + "/sources.list"},
 		{"Dir::Etc::sourceparts", apt + "/empty"}, {"Dir::Etc::parts", apt + "/empty"}, {"Dir::Etc::preferencesparts", apt + "/empty"},
 	} {

@@ -11,7 +11,8 @@ func kubeletConfigBroken() Check {
 		Title: "the kubelet does not start with its flags and configuration files",
 		Why: `A configuration file of another kind, YAML that cannot be read, a missing drop-in directory, a required
 environment file that is not there, or a flag with a bad value: the kubelet exits and systemd starts it
-again, for ever. config.yaml itself may be missing in an image, since kubeadm writes it.`,
+again, for ever. config.yaml itself may be missing in an image, and on a machine that is in no cluster yet, since
+kubeadm writes it.`,
 		Reads:      "the kubelet's command line, its configuration file and drop-ins",
 		Scope:      "nodes with a kubelet",
 		Fix:        "mend what the kubelet refuses",
@@ -23,12 +24,16 @@ again, for ever. config.yaml itself may be missing in an image, since kubeadm wr
 			if err != nil {
 				return nil, err
 			}
+			waits, err := n.waitsForKubeadm()
+			if err != nil {
+				return nil, err
+			}
 			var found []Finding
 			for _, fault := range k.Faults {
 				if strings.Contains(fault.Text, "unknown flag: --") {
 					continue // kubelet-flag-removed
 				}
-				if fault.Key == "--config" && !k.Present && k.File.Value == "/var/lib/kubelet/config.yaml" && n.Live == nil {
+				if fault.Key == "--config" && !k.Present && k.File.Value == "/var/lib/kubelet/config.yaml" && waits {
 					continue
 				}
 				found = append(found, Finding{Key: fault.Key, Got: fault.Text, Want: "what kubelet " + k.Version.String() + " accepts"}.at(fault.Pos))
@@ -36,4 +41,18 @@ again, for ever. config.yaml itself may be missing in an image, since kubeadm wr
 			return found, nil
 		},
 	}
+}
+
+// waitsForKubeadm tells whether the node has no credentials of a cluster: neither
+// kubeadm init nor kubeadm join was run on it, as on no image.
+func (n *Node) waitsForKubeadm() (bool, error) {
+	if n.Live == nil {
+		return true, nil
+	}
+	for _, p := range []string{"/etc/kubernetes/kubelet.conf", "/etc/kubernetes/bootstrap-kubelet.conf"} {
+		if there, err := n.exists(p); there || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }

@@ -46,6 +46,10 @@ func (b *Builder) Prepare(raws ...any) (variables, warnings []string, err error)
 // with nil what the archive has now. Offline, what is not in the store is an error.
 func (b *Builder) UseLock(l *lock.Lock, offline bool) { b.config.lock, b.config.offline = l, offline }
 
+// UseMirrors has a prepared build ask these mirrors, HOST=URL, beside those of the
+// environment, over which they win.
+func (b *Builder) UseMirrors(settings []string) { b.config.mirrors = settings }
+
 // Run implements packersdk.Builder. Its errors carry an exit code (package
 // exitcode).
 func (b *Builder) Run(ctx context.Context, ui packersdk.Ui, hook packersdk.Hook) (packersdk.Artifact, error) {

@@ -53,6 +53,7 @@ type Config struct {
 	profile  *profiles.Profile
 	lock     *lock.Lock // nil for none
 	offline  bool
+	mirrors  []string
 	firmware disk.Firmware
 	size     int64
 	espSize  int64

@@ -37,7 +37,7 @@ func (s *stepBootstrap) Run(ctx context.Context, state multistep.StateBag) multi
 		Progress: func(line string) { s.ui.Say("  " + line) },
 	}
 	if !s.config.offline {
-		client, err := fetch.FromEnvironment(fetch.Options{Dir: filepath.Join(s.store.Dir(), "downloads"), Logf: s.ui.Sayf})
+		client, err := fetch.FromEnvironment(fetch.Options{Dir: filepath.Join(s.store.Dir(), "downloads"), Logf: s.ui.Sayf}, s.config.mirrors...)
 		if err != nil {
 			return s.fail(state, "bootstrapping", err)
 		}

@@ -74,8 +74,8 @@ type Maker struct {
 	// Fetch gets a locked .deb that is not in the store into a file. Nil is for a
 	// host without a network: what is missing is an error.
 	Fetch debstore.Fetch
-	// Client gets a profile's cloud image, and the signed sum of it. Nil is for a
-	// host without a network.
+	// Client gets a profile's cloud image, and the signed sum of it. Its mirrors
+	// are asked for the archive, too. Nil is for a host without a network.
 	Client *fetch.Client
 	// Progress is told what goes on, a line at a time.
 	Progress func(line string)
@@ -138,7 +138,7 @@ func (m Maker) askVersion(ctx context.Context) func() (string, error) {
 func (m Maker) make(ctx context.Context, p *profiles.Profile, askedVersion func() (string, error), keyrings []string) (Base, error) {
 	releases, err := m.lockedReleases()
 	if m.Lock == nil {
-		releases, err = FetchReleases(ctx, p.Archive)
+		releases, err = FetchReleases(ctx, p.Archive, m.mirrors())
 	}
 	if err != nil {
 		return Base{}, err
@@ -225,6 +225,23 @@ func hasSigners(p *profiles.Profile, name string, data []byte) error {
 	return errors.Join(errs...)
 }
 
+// mirrors are asked in the place of their hosts.
+func (m Maker) mirrors() fetch.Mirrors {
+	if m.Client == nil {
+		return nil
+	}
+	return m.Client.Mirrors
+}
+
+// at is sources with the addresses that they are asked at.
+func at(sources []profiles.ArchiveSource, mirrors fetch.Mirrors) []profiles.ArchiveSource {
+	sources = slices.Clone(sources)
+	for i := range sources {
+		sources[i].URI = mirrors.At(sources[i].URI)
+	}
+	return sources
+}
+
 // keyringRemedy says which package has a distribution's keyring.
 func keyringRemedy(distribution string) string {
 	if distribution == "ubuntu" {
@@ -242,7 +259,7 @@ func (m Maker) fill(ctx context.Context, p *profiles.Profile, releases []Release
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	sources := filepath.Join(scratch, "nodeimage.sources")
-	text := Sources(p.Archive.Effective(), p.Archive.Snapshot != "")
+	text := Sources(at(p.Archive.Effective(), m.mirrors()), p.Archive.Snapshot != "")
 	if m.Lock != nil {
 		if text, err = m.localArchive(ctx, p, filepath.Join(scratch, "archive"), filepath.Join(scratch, "archive")); err != nil {
 			return err
@@ -274,7 +291,7 @@ func (m Maker) fill(ctx context.Context, p *profiles.Profile, releases []Release
 		err = &run.Error{Where: failed.Where, Argv: plain, Result: failed.Result, Err: failed.Err}
 	}
 	if err != nil {
-		return explain(err, p.Archive)
+		return explain(err, p.Archive, m.mirrors())
 	}
 	if m.Lock != nil {
 		return m.checkLocked(scratch, dir)
@@ -305,7 +322,7 @@ func (m Maker) writeRecord(ctx context.Context, p *profiles.Profile, scratch, di
 	if err != nil {
 		return err
 	}
-	record, err := newRecord(scratch, p, releases, packages)
+	record, err := newRecord(scratch, p, m.mirrors(), releases, packages)
 	if err != nil {
 		return err
 	}
@@ -319,8 +336,8 @@ func (m Maker) writeRecord(ctx context.Context, p *profiles.Profile, scratch, di
 }
 
 // newRecord looks up in apt's lists where packages came from.
-func newRecord(scratch string, p *profiles.Profile, releases []Release, packages []manifest.Package) (Record, error) {
-	ix, err := readLists(filepath.Join(scratch, listsName), p.Archive.Effective(), packages)
+func newRecord(scratch string, p *profiles.Profile, mirrors fetch.Mirrors, releases []Release, packages []manifest.Package) (Record, error) {
+	ix, err := readLists(filepath.Join(scratch, listsName), p.Archive.Effective(), mirrors, packages)
 	if err != nil {
 		return Record{}, err
 	}
@@ -328,7 +345,7 @@ func newRecord(scratch string, p *profiles.Profile, releases []Release, packages
 	for _, r := range releases {
 		text, ok := ix.releases[r.SHA256]
 		if !ok {
-			return Record{}, network(fmt.Errorf("suite %s of mirror %s changed while it was read: run the build again", r.Suite, r.URI))
+			return Record{}, network(fmt.Errorf("suite %s of mirror %s changed while it was read: run the build again", r.Suite, askedAt(r.URI, mirrors)))
 		}
 		record.Releases = append(record.Releases, describeRelease(r, text, p.Archive.Keyrings()))
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run/runtest"
@@ -323,11 +324,32 @@ func TestFetchReleasesFromFiles(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "dists/trixie/InRelease"), []byte(dated("x")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	got, err := FetchReleases(t.Context(), profiles.Archive{Sources: []profiles.ArchiveSource{{URI: "file://" + dir, Suites: []string{"trixie"}}}})
+	got, err := FetchReleases(t.Context(), profiles.Archive{Sources: []profiles.ArchiveSource{{URI: "file://" + dir, Suites: []string{"trixie"}}}}, nil)
 	sum := sha256.Sum256([]byte(dated("x")))
 	want := []Release{{URI: "file://" + dir, Suite: "trixie", SHA256: hex.EncodeToString(sum[:]), Date: time.Date(2025, 11, 15, 10, 0, 0, 0, time.UTC)}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v, (-want +got):\n%s", err, diff)
+	}
+}
+
+// A mirror is asked in the place of the archive, whose the answer is; an error
+// says which of the two did not answer.
+func TestReleasesByAMirror(t *testing.T) {
+	t.Parallel()
+	srv := mirror(t, map[string]string{"trixie": dated("one"), "trixie-updates": dated("two")})
+	mirrors, err := fetch.ParseMirrors("archive.invalid=" + srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := profile(t, "http://archive.invalid/debian").Archive
+	got, err := FetchReleases(t.Context(), archive, mirrors)
+	if err != nil || len(got) != 2 || got[0].URI != "http://archive.invalid/debian" || got[1].URI != got[0].URI {
+		t.Errorf("%+v, %v", got, err)
+	}
+	srv.Close()
+	_, err = FetchReleases(t.Context(), archive, mirrors)
+	if want := "mirror " + srv.URL + "/debian (for http://archive.invalid/debian, by NODEIMAGE_MIRRORS or --mirror) cannot be read"; exitcode.Of(err) != exitcode.Infrastructure || !strings.Contains(fmt.Sprint(err), want) {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
@@ -338,7 +360,7 @@ func TestWhatIsNoReleaseFileIsNotTakenForOne(t *testing.T) {
 		"Date: yesterday\n":                   `"yesterday"`,
 	} {
 		srv := mirror(t, map[string]string{"trixie": text, "trixie-updates": dated("two")})
-		_, err := FetchReleases(t.Context(), profile(t, srv.URL+"/debian").Archive)
+		_, err := FetchReleases(t.Context(), profile(t, srv.URL+"/debian").Archive, nil)
 		if exitcode.Of(err) != exitcode.Infrastructure || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%q: got %v, want %q", text, err, want)
 		}
@@ -348,7 +370,7 @@ func TestWhatIsNoReleaseFileIsNotTakenForOne(t *testing.T) {
 func TestNothingIsYoungerThanTheArchive(t *testing.T) {
 	t.Parallel()
 	srv := mirror(t, map[string]string{"trixie": "Date: Sat, 15 Nov 2025 10:00:00 UTC\n", "trixie-updates": "Date: Sun,  2 Nov 2025 10:00:00 UTC\n"})
-	releases, err := FetchReleases(t.Context(), profile(t, srv.URL+"/debian").Archive)
+	releases, err := FetchReleases(t.Context(), profile(t, srv.URL+"/debian").Archive, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run/runtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
@@ -168,8 +169,16 @@ func TestSourceOf(t *testing.T) {
 		"c.example_debian_dists_trixie_main_Packages":                  "",
 		"a.example_debian%5fx_dists_sid_main_Packages":                 "",
 	} {
-		if got := sourceOf(p.Archive.Sources, name); got != want {
+		if got := sourceOf(p.Archive.Sources, nil, name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
+	}
+	// A list has the address that was asked, and is of the archive it stands for.
+	mirrors, err := fetch.ParseMirrors("b.example=http://mirror.example/b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := sourceOf(p.Archive.Sources, mirrors, "mirror.example_b_debian_dists_trixie_main_Packages"), "https://b.example/debian/"; got != want {
+		t.Errorf("by a mirror: got %q, want %q", got, want)
 	}
 }

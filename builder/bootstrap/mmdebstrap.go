@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
@@ -166,7 +167,7 @@ func Sources(sources []profiles.ArchiveSource, snapshots bool) string {
 }
 
 // explain classifies a failure of mmdebstrap by what apt and dpkg said.
-func explain(err error, archive profiles.Archive) error {
+func explain(err error, archive profiles.Archive, at fetch.Mirrors) error {
 	var runErr *run.Error
 	if !errors.As(err, &runErr) {
 		return err
@@ -184,7 +185,7 @@ func explain(err error, archive profiles.Archive) error {
 	sources := archive.Effective()
 	mirrors := make([]string, len(sources))
 	for i, s := range sources {
-		mirrors[i] = s.URI
+		mirrors[i] = askedAt(s.URI, at)
 	}
 	mirror := strings.Join(mirrors, ", ")
 	switch {
@@ -203,7 +204,7 @@ func explain(err error, archive profiles.Archive) error {
 		"connection failed", "connection timed out", "hash sum mismatch", "unexpected size", "error reading from server",
 		// mmdebstrap's own words for an apt that failed and named no package and no signature.
 		"apt download failed", "apt-get update --error-on=any"):
-		return network(fmt.Errorf("downloading from the archive %s failed: %s: try again later, or name another mirror in archive.sources of the profile",
+		return network(fmt.Errorf("downloading from the archive %s failed: %s: try again later, or name another mirror, by NODEIMAGE_MIRRORS for this build or in archive.sources of the profile for the image as well",
 			mirror, reasons(said)))
 	}
 	return fmt.Errorf("bootstrapping: %w", err)

@@ -44,7 +44,7 @@ func (m Maker) makeOnImage(ctx context.Context, p *profiles.Profile, keyrings []
 	}
 	releases, err := m.lockedReleases()
 	if m.Lock == nil {
-		releases, err = FetchReleases(ctx, p.Archive)
+		releases, err = FetchReleases(ctx, p.Archive, m.mirrors())
 	}
 	if err != nil {
 		return Base{}, err
@@ -252,7 +252,7 @@ func (m Maker) recordOnImage(ctx context.Context, p *profiles.Profile, before, a
 			added = append(added, pkg)
 		}
 	}
-	record, err := newRecord(scratch, p, releases, added)
+	record, err := newRecord(scratch, p, m.mirrors(), releases, added)
 	if err != nil {
 		return Record{}, err
 	}

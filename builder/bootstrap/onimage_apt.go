@@ -67,12 +67,12 @@ func (m Maker) installOnImage(ctx context.Context, p *profiles.Profile, root *ro
 	return inImage(root, epoch, func(image run.Runner) error {
 		m.say("running apt-get update")
 		if _, err := image.Run(ctx, aptCommand("update", "--error-on=any")); err != nil {
-			return explain(err, p.Archive)
+			return explain(err, p.Archive, m.mirrors())
 		}
 		if len(wanted) > 0 {
 			tried, err := image.Run(ctx, aptCommand(slices.Insert(slices.Clone(install), 0, "--simulate")...))
 			if err != nil {
-				return explain(err, p.Archive)
+				return explain(err, p.Archive, m.mirrors())
 			}
 			if problems := bootProblems(tried.Stdout); len(problems) > 0 {
 				return exitcode.BadInput(fmt.Errorf("installing the packages of the profile %s on the cloud image would change what is kept of it: %s: name a newer image in base.cloudImage, or leave out of packages.include what asks for it",
@@ -83,7 +83,7 @@ func (m Maker) installOnImage(ctx context.Context, p *profiles.Profile, root *ro
 			all := installs(tried.Stdout)
 			m.say(fmt.Sprintf("installing %d packages", len(all)))
 			if _, err := image.Run(ctx, aptCommand(append([]string{"install", "--no-install-recommends"}, all...)...)); err != nil {
-				return explain(err, p.Archive)
+				return explain(err, p.Archive, m.mirrors())
 			}
 		}
 		return m.takeAptWork(ctx, root, scratch, p)
@@ -122,7 +122,7 @@ func (m Maker) prepareApt(ctx context.Context, p *profiles.Profile, root *rooted
 		}
 		return root.WriteFile(aptWork+"/nodeimage.sources", []byte(text), 0o644)
 	}
-	sources := p.Archive.Effective()
+	sources := at(p.Archive.Effective(), m.mirrors())
 	copied := map[string]string{}
 	for i := range sources {
 		ring := sources[i].Keyring

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
@@ -75,7 +76,7 @@ type index struct {
 
 // readLists reads a tar of /var/lib/apt/lists, whose files apt has verified,
 // and looks up the packages that are wanted.
-func readLists(tarFile string, sources []profiles.ArchiveSource, wanted []manifest.Package) (index, error) {
+func readLists(tarFile string, sources []profiles.ArchiveSource, mirrors fetch.Mirrors, wanted []manifest.Package) (index, error) {
 	f, err := os.Open(tarFile)
 	if err != nil {
 		return index{}, err
@@ -106,7 +107,7 @@ func readLists(tarFile string, sources []profiles.ArchiveSource, wanted []manife
 			sum := sha256.Sum256(text)
 			ix.releases[hex.EncodeToString(sum[:])] = text
 		case strings.HasSuffix(name, "_Packages"):
-			if err := ix.addPackages(lists, sourceOf(sources, name)); err != nil {
+			if err := ix.addPackages(lists, sourceOf(sources, mirrors, name)); err != nil {
 				return index{}, fmt.Errorf("reading %s: %w", name, err)
 			}
 		}
@@ -114,8 +115,9 @@ func readLists(tarFile string, sources []profiles.ArchiveSource, wanted []manife
 }
 
 // sourceOf returns the address of the archive that a file of apt's lists is
-// from, whose name has address and suite, and ends in _Packages.
-func sourceOf(sources []profiles.ArchiveSource, name string) string {
+// from, whose name has the address that was asked and the suite, and ends in
+// _Packages.
+func sourceOf(sources []profiles.ArchiveSource, mirrors fetch.Mirrors, name string) string {
 	var found []string
 	for _, source := range sources {
 		for _, suite := range source.Suites {
@@ -128,7 +130,7 @@ func sourceOf(sources []profiles.ArchiveSource, name string) string {
 	// these characters escaped.
 	escape := strings.NewReplacer("_", "%5f", "~", "%7e", "=", "%3d", "@", "%40", "/", "_")
 	for _, uri := range found {
-		_, address, _ := strings.Cut(strings.TrimRight(uri, "/"), "://")
+		_, address, _ := strings.Cut(strings.TrimRight(mirrors.At(uri), "/"), "://")
 		if len(found) > 1 && strings.HasPrefix(name, escape.Replace(address)+"_dists_") {
 			return uri
 		}

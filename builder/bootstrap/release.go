@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
 
@@ -48,8 +49,10 @@ func (r Release) InRelease() string {
 
 // FetchReleases asks the archive for the present state of each of its suites.
 // Nothing is verified here: the answer decides only whether a bootstrap made
-// from verified files can be used again. All failures are reported at once.
-func FetchReleases(ctx context.Context, archive profiles.Archive) ([]Release, error) {
+// from verified files can be used again. All failures are reported at once. A
+// mirror is asked in the place of its host; the releases have the archive's own
+// address all the same.
+func FetchReleases(ctx context.Context, archive profiles.Archive, mirrors fetch.Mirrors) ([]Release, error) {
 	client := &http.Client{Timeout: time.Minute}
 	defer client.CloseIdleConnections()
 	var releases []Release
@@ -57,7 +60,7 @@ func FetchReleases(ctx context.Context, archive profiles.Archive) ([]Release, er
 	for _, source := range archive.Effective() {
 		for _, suite := range source.Suites {
 			r := Release{URI: source.URI, Suite: suite}
-			if err := r.read(ctx, client); err != nil {
+			if err := r.read(ctx, client, mirrors); err != nil {
 				errs = append(errs, err)
 				continue
 			}
@@ -68,8 +71,8 @@ func FetchReleases(ctx context.Context, archive profiles.Archive) ([]Release, er
 }
 
 // read fills in the digest and the date.
-func (r *Release) read(ctx context.Context, client *http.Client) error {
-	body, err := open(ctx, client, *r)
+func (r *Release) read(ctx context.Context, client *http.Client, mirrors fetch.Mirrors) error {
+	body, err := open(ctx, client, *r, mirrors)
 	if err != nil {
 		return err
 	}
@@ -82,7 +85,7 @@ func (r *Release) read(ctx context.Context, client *http.Client) error {
 		r.Date, err = dateOf(text)
 	}
 	if err != nil {
-		return unreachable(*r, err)
+		return unreachable(*r, mirrors, err)
 	}
 	sum := sha256.Sum256(text)
 	r.SHA256 = hex.EncodeToString(sum[:])
@@ -107,8 +110,8 @@ func dateOf(release []byte) (time.Time, error) {
 	return time.Time{}, errors.New("what it sent is no Release file: there is no Date in it")
 }
 
-func open(ctx context.Context, client *http.Client, r Release) (io.ReadCloser, error) {
-	address, err := url.Parse(r.InRelease())
+func open(ctx context.Context, client *http.Client, r Release, mirrors fetch.Mirrors) (io.ReadCloser, error) {
+	address, err := url.Parse(mirrors.At(r.InRelease()))
 	if err != nil {
 		return nil, exitcode.BadInput(fmt.Errorf("archive source %q: %w", r.URI, err))
 	}
@@ -125,21 +128,29 @@ func open(ctx context.Context, client *http.Client, r Release) (io.ReadCloser, e
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, unreachable(r, err)
+		return nil, unreachable(r, mirrors, err)
 	}
 	switch {
 	case resp.StatusCode == http.StatusOK:
 		return resp.Body, nil
 	case resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusGone:
 		err = exitcode.BadInput(fmt.Errorf("mirror %s has no suite %s (%s for %s): check archive.sources of the profile",
-			r.URI, r.Suite, resp.Status, address))
+			askedAt(r.URI, mirrors), r.Suite, resp.Status, address))
 	default:
-		err = unreachable(r, fmt.Errorf("it answered %s", resp.Status))
+		err = unreachable(r, mirrors, fmt.Errorf("it answered %s", resp.Status))
 	}
 	return nil, errors.Join(err, resp.Body.Close())
 }
 
-func unreachable(r Release, err error) error {
-	return network(fmt.Errorf("mirror %s cannot be read (suite %s): %w: try again later, or name another mirror in archive.sources of the profile",
-		r.URI, r.Suite, err))
+// askedAt names an archive in an error, with the mirror that stands for it.
+func askedAt(uri string, mirrors fetch.Mirrors) string {
+	if at := mirrors.At(uri); at != uri {
+		return fmt.Sprintf("%s (for %s, by %s or --mirror)", at, uri, fetch.EnvMirrors)
+	}
+	return uri
+}
+
+func unreachable(r Release, mirrors fetch.Mirrors, err error) error {
+	return network(fmt.Errorf("mirror %s cannot be read (suite %s): %w: try again later, or name another mirror, by NODEIMAGE_MIRRORS for this build or in archive.sources of the profile for the image as well",
+		askedAt(r.URI, mirrors), r.Suite, err))
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/attest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/matrix"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/matrix/engine"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/version"
@@ -91,7 +92,11 @@ func (x expansion) expand(ctx context.Context, path string) (*matrix.Matrix, *ma
 // archiveState is a digest over the signed indexes that a profile's packages
 // come from.
 func archiveState(ctx context.Context, p *profiles.Profile) (string, error) {
-	releases, err := bootstrap.FetchReleases(ctx, p.Archive)
+	mirrors, err := fetch.MirrorsFromEnvironment()
+	if err != nil {
+		return "", err
+	}
+	releases, err := bootstrap.FetchReleases(ctx, p.Archive, mirrors)
 	if err != nil {
 		return "", err
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/fetch"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
@@ -47,7 +48,7 @@ func (d *debs) make(ctx context.Context, dir string) (manifest.Component, error)
 	fail := func(err error) (manifest.Component, error) { return manifest.Component{}, err }
 	d.maker.logf("%s: fetching %s", d.name, strings.Join(d.component.Packages, ", "))
 	work := filepath.Join(dir, ".work")
-	config, err := writeAptConfig(work, d.maker.profile)
+	config, err := writeAptConfig(work, d.maker.profile, d.maker.fetch.Mirrors)
 	if err != nil {
 		return fail(err)
 	}
@@ -58,7 +59,7 @@ func (d *debs) make(ctx context.Context, dir string) (manifest.Component, error)
 	if err != nil {
 		return fail(err)
 	}
-	if d.packages, err = parseURIs(d.maker.profile.Archive.Effective(), list); err != nil {
+	if d.packages, err = parseURIs(d.maker.profile.Archive.Effective(), d.maker.fetch.Mirrors, list); err != nil {
 		return fail(err)
 	}
 	if err := d.apt(ctx, config, d.install("--download-only")...); err != nil {
@@ -148,7 +149,7 @@ func (d *debs) checkSum() error {
 
 // parseURIs reads what apt-get --print-uris prints of packages:
 // 'http://host/debian/pool/x.deb' x_1_all.deb 123 MD5Sum:…
-func parseURIs(sources []profiles.ArchiveSource, list string) ([]lock.Package, error) {
+func parseURIs(sources []profiles.ArchiveSource, mirrors fetch.Mirrors, list string) ([]lock.Package, error) {
 	var packages []lock.Package
 	for line := range strings.Lines(list) {
 		fields := strings.Fields(line)
@@ -166,11 +167,12 @@ func parseURIs(sources []profiles.ArchiveSource, list string) ([]lock.Package, e
 				p.Name, p.Version, p.Arch, p.Size = parts[0], strings.ReplaceAll(parts[1], "%3a", ":"), parts[2], size
 			}
 		}
-		address := strings.Trim(fields[0], "'")
+		address, inner := strings.Trim(fields[0], "'"), 0
 		for _, source := range sources {
-			base := strings.TrimRight(source.URI, "/") + "/"
+			base := strings.TrimRight(mirrors.At(source.URI), "/") + "/"
 			// Of two archives of which one lies in the other, the inner one.
-			if rest, below := strings.CutPrefix(address, base); below && len(base) > len(p.URI) {
+			if rest, below := strings.CutPrefix(address, base); below && len(base) > inner {
+				inner = len(base)
 				var err error
 				if p.Path, err = url.PathUnescape(rest); err != nil {
 					ok = false
@@ -211,7 +213,7 @@ func (d *debs) aptOutput(ctx context.Context, config string, args ...string) (st
 
 // writeAptConfig makes a private apt below work that knows no installed
 // package and only the profile's archive, and returns its configuration file.
-func writeAptConfig(work string, p *profiles.Profile) (string, error) {
+func writeAptConfig(work string, p *profiles.Profile, mirrors fetch.Mirrors) (string, error) {
 	for _, sub := range []string{"lists/partial", "archives/partial", "etc/apt.conf.d", "etc/sources.list.d", "etc/preferences.d", "etc/trusted.gpg.d"} {
 		if err := os.MkdirAll(filepath.Join(work, sub), 0o755); err != nil {
 			return "", err
@@ -240,7 +242,7 @@ func writeAptConfig(work string, p *profiles.Profile) (string, error) {
 	var sources strings.Builder
 	for _, s := range p.Archive.Effective() {
 		fmt.Fprintf(&sources, "Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\nArchitectures: %s\nSigned-By: %s\n",
-			s.URI, strings.Join(s.Suites, " "), strings.Join(s.Components, " "), p.OS.Arch, s.Keyring)
+			mirrors.At(s.URI), strings.Join(s.Suites, " "), strings.Join(s.Components, " "), p.OS.Arch, s.Keyring)
 		if p.Archive.Snapshot != "" {
 			sources.WriteString("Check-Valid-Until: no\n")
 		}

@@ -121,7 +121,7 @@ func TestAptConfig(t *testing.T) {
 	t.Parallel()
 	work := filepath.Join(t.TempDir(), "w")
 	p := debian13(t)
-	path, err := writeAptConfig(work, p)
+	path, err := writeAptConfig(work, p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,8 @@ import (
 const EnvMirrors = "NODEIMAGE_MIRRORS"
 
 // Mirrors are the addresses that are asked instead of an upstream host, by
-// host. What they serve is held to the same sums.
+// host. What they serve is held to the same sums, or to the same signature where
+// it is an archive of packages.
 type Mirrors map[string]*url.URL
 
 var hostName = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?$`)
@@ -82,6 +83,20 @@ func (m Mirrors) Resolve(address string) (*url.URL, error) {
 	at.Path = path.Join("/", mirror.Path, u.Path)
 	at.RawPath, at.RawQuery = "", u.RawQuery
 	return &at, nil
+}
+
+// At is where an archive of packages is asked: at its own address, which may be
+// a file, or at the same path below its host's mirror.
+func (m Mirrors) At(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil || m[strings.ToLower(u.Host)] == nil {
+		return uri
+	}
+	at, err := m.Resolve(uri)
+	if err != nil {
+		return uri
+	}
+	return at.String()
 }
 
 // proxyFromEnvironment reads the proxies once for each client: net/http's own

@@ -77,6 +77,7 @@ func Build(ctx context.Context, opts Options) (Result, error) {
 		return Result{}, err
 	}
 	b.UseLock(locked, opts.Offline)
+	b.UseMirrors(opts.Mirrors)
 	if err := b.CheckHost(ctx); err != nil {
 		return Result{}, err
 	}

@@ -70,13 +70,17 @@ disk: {size: 4GiB, formats: [qcow2]}
 // buildFromTheArchive builds ubuntu-24.04, without what Kubernetes needs,
 // from the stand-in at a past moment: index and packages are verified with its
 // key, and the image says that it is Ubuntu, and that it is not.
+//
+// The archive is asked as a mirror, of a host that there is not.
 func buildFromTheArchive(t *testing.T, a *Archive) {
 	text := strings.Replace(a.Profile("small-ubuntu", "ubuntu-24.04", small), "archive:\n", "archive:\n  snapshot: 20261101T000000Z\n", 1)
+	text = strings.ReplaceAll(text, a.server.URL, "http://archive.invalid")
 	file := writeProfile(t, text)
 	out := t.TempDir()
 	var b builder.Builder
 	_, _, err := b.Prepare(map[string]any{"profile": file, "output_directory": out, "cache_directory": filepath.Join(t.TempDir(), "cache")})
 	must(t, err)
+	b.UseMirrors([]string{"archive.invalid=" + a.server.URL})
 	begin := time.Now()
 	if _, err := b.Run(t.Context(), console.New(testWriter{t}), noProvisioner{}); err != nil {
 		t.Fatal(err)
@@ -95,7 +99,7 @@ func buildFromTheArchive(t *testing.T, a *Archive) {
 	t.Cleanup(func() { must(t, image.Close()) })
 	for name, want := range map[string]string{
 		"etc/os-release":                                "ID=ubuntu\n",
-		"etc/apt/sources.list.d/ubuntu.sources":         "URIs: " + a.URL + "\nSuites: noble noble-updates\nComponents: main universe\nSigned-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n",
+		"etc/apt/sources.list.d/ubuntu.sources":         "URIs: http://archive.invalid/ubuntu\nSuites: noble noble-updates\nComponents: main universe\nSigned-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n",
 		"boot/grub/grub.cfg":                            "linux /boot/vmlinuz root=UUID=",
 		"usr/share/keyrings/ubuntu-archive-keyring.gpg": "",
 	} {
@@ -172,7 +176,7 @@ func aptReadsTheArchive(t *testing.T, a *Archive) {
 	}
 	p, err := profiles.Load(writeProfile(t, a.Profile("ubuntu", "ubuntu-24.04", small)))
 	must(t, err)
-	if releases, err := bootstrap.FetchReleases(t.Context(), p.Archive); err != nil || len(releases) != 3 {
+	if releases, err := bootstrap.FetchReleases(t.Context(), p.Archive, nil); err != nil || len(releases) != 3 {
 		t.Errorf("%d releases, %v", len(releases), err)
 	}
 }

@@ -223,11 +223,14 @@ func (s *suite) follow(m vm, source cause.Source, match ...string) {
 	}
 }
 
-// close ends every machine and every watcher. It is called at the end of the
+// close ends every machine that the suite booted. It is called at the end of the
 // specs and again, for the case that they were cut short.
 func (s *suite) close() error {
 	var err error
 	for _, m := range s.machines() {
+		if m == s.host {
+			continue // the cluster is still to be taken from it
+		}
 		err = errors.Join(err, s.end(m))
 	}
 	return err

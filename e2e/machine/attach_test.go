@@ -93,6 +93,65 @@ func TestAttach(t *testing.T) {
 	}
 }
 
+// A cancelled command is gone from the machine, with what it started, also where
+// the login may not signal it: sudo's, here, are in a session of their own.
+func TestCancelBySudo(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "sudo"), []byte("#!/bin/sh\nshift 2\nexec setsid --wait \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	o, _ := attachable(t, nil)
+	o.Target = strings.Replace(o.Target, "root@", "admin@", 1)
+	g, err := Attach(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = g.Close() }()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	pids := strings.Fields(cancelAtFirstLine(ctx, g, cancel))
+	if len(pids) != 2 {
+		t.Fatalf("the command said %q", pids)
+	}
+	for _, pid := range pids {
+		deadline := time.Now().Add(20 * time.Second)
+		for alive(pid) {
+			if time.Now().After(deadline) {
+				t.Fatalf("process %s lives on", pid)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+}
+
+// cancelAtFirstLine runs a command with a child, cancels it when it has said who
+// the two are, and returns that.
+func cancelAtFirstLine(ctx context.Context, g *Guest, cancel func()) string {
+	var line strings.Builder
+	_, _ = g.Run(ctx, run.Cmd{Argv: []string{"sh", "-c", "sleep 300 & echo $$ $!; wait"}, Stdout: writerFunc(func(p []byte) {
+		line.Write(p)
+		if strings.HasSuffix(line.String(), "\n") {
+			cancel()
+		}
+	})})
+	return line.String()
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
+
+// alive tells whether a process runs; one that nobody has waited for does not.
+func alive(pid string) bool {
+	stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(state, "Z")
+}
+
 // serveAgent is an SSH agent that holds these keys.
 func serveAgent(t *testing.T, keys ...keyPair) string {
 	t.Helper()

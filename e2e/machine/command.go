@@ -2,6 +2,7 @@ package machine
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -55,10 +56,18 @@ func (g *Guest) run(ctx context.Context, cmd run.Cmd) (run.Result, error) {
 			_ = stdin.Close()
 		}()
 	}
-	if err := session.Start(commandLine(g.user, cmd)); err != nil {
+	mark := ""
+	if g.user != "root" {
+		mark = rand.Text()
+	}
+	if err := session.Start(commandLine(g.user, mark, cmd)); err != nil {
 		return failed, fmt.Errorf("%w: %w", ErrConnection, err)
 	}
-	err = g.wait(ctx, session)
+	err = g.wait(ctx, session, func() {
+		if mark != "" {
+			killMarked(context.WithoutCancel(ctx), l, mark)
+		}
+	})
 	result := run.Result{ExitCode: -1, Stdout: stdout.end(), Stderr: stderr.end()}
 	var exit *ssh.ExitError
 	switch {
@@ -132,9 +141,32 @@ func onLink[T io.Closer](ctx context.Context, l *link, open func() (T, error)) (
 	return none, err
 }
 
+// killScript kills what has the mark in its environment: the command and all that
+// it started. This shell has it among its arguments alone.
+const killScript = `for e in $(grep -lzxF "$1=$2" /proc/[0-9]*/environ 2>/dev/null); do p=${e#/proc/}; kill -KILL "${p%/environ}"; done`
+
+// markVariable is what a command has its mark in.
+const markVariable = "NODEIMAGE_COMMAND"
+
+// killMarked kills a command that runs by sudo. sshd signals as the login, whom
+// the command does not belong to.
+func killMarked(ctx context.Context, l *link, mark string) {
+	ctx, cancel := context.WithTimeout(ctx, killWait)
+	defer cancel()
+	session, err := openSession(ctx, l)
+	if err != nil {
+		return // it ends with the connection, or at its next output
+	}
+	stop := context.AfterFunc(ctx, func() { _ = session.Close() })
+	defer stop()
+	// That nothing was there to be killed is as good.
+	_ = session.Run(run.Quote([]string{"sudo", "-n", "--", "sh", "-c", killScript, "sh", markVariable, mark}))
+	_ = session.Close()
+}
+
 // wait returns when the command has ended, the connection broke, or the
-// context was done and the command killed.
-func (g *Guest) wait(ctx context.Context, session *ssh.Session) error {
+// context was done and the command killed, by kill where signals do not reach it.
+func (g *Guest) wait(ctx context.Context, session *ssh.Session, kill func()) error {
 	done := make(chan error, 1)
 	go func() { done <- session.Wait() }()
 	select {
@@ -146,6 +178,7 @@ func (g *Guest) wait(ctx context.Context, session *ssh.Session) error {
 	case <-ctx.Done():
 	}
 	_ = session.Signal(ssh.SIGKILL) // sshd passes it to the command's process group
+	kill()
 	select {
 	case err := <-done:
 		if err == nil {
@@ -179,7 +212,9 @@ func exitError(exit *ssh.ExitError) error {
 // commandLine renders a command for the login shell. The shell only splits
 // it; directory and environment are set by programs, not by shell syntax that
 // would have to be quoted twice.
-func commandLine(user string, cmd run.Cmd) string {
+//
+// A command that runs by sudo has a mark, by which it can be found.
+func commandLine(user, mark string, cmd run.Cmd) string {
 	argv := cmd.Argv
 	if len(cmd.Env) > 0 {
 		argv = append(append([]string{"env"}, cmd.Env...), argv...)
@@ -188,7 +223,7 @@ func commandLine(user string, cmd run.Cmd) string {
 		argv = append([]string{"sh", "-c", `cd -- "$1" && shift && exec "$@"`, "sh", cmd.Dir}, argv...)
 	}
 	if user != "root" {
-		argv = append([]string{"sudo", "-n", "--"}, argv...)
+		argv = append([]string{"sudo", "-n", "--", "env", markVariable + "=" + mark}, argv...)
 	}
 	return run.Quote(argv)
 }

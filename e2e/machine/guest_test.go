@@ -61,11 +61,11 @@ func TestCommandLine(t *testing.T) {
 		{"plain", "root", run.Cmd{Argv: []string{"echo", "a b", "$x"}}, `echo 'a b' '$x'`},
 		{"environment", "root", run.Cmd{Argv: []string{"env"}, Env: []string{"A=1 2"}}, `env 'A=1 2' env`},
 		{"directory", "root", run.Cmd{Argv: []string{"pwd"}, Dir: "/a b"}, `sh -c 'cd -- "$1" && shift && exec "$@"' sh '/a b' pwd`},
-		{"all, by sudo", "admin", run.Cmd{Argv: []string{"id"}, Env: []string{"A=1"}, Dir: "/d"}, `sudo -n -- sh -c 'cd -- "$1" && shift && exec "$@"' sh /d env A=1 id`},
+		{"all, by sudo", "admin", run.Cmd{Argv: []string{"id"}, Env: []string{"A=1"}, Dir: "/d"}, `sudo -n -- env NODEIMAGE_COMMAND=M sh -c 'cd -- "$1" && shift && exec "$@"' sh /d env A=1 id`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(test.want, commandLine(test.user, test.cmd)); diff != "" {
+			if diff := cmp.Diff(test.want, commandLine(test.user, "M", test.cmd)); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -207,6 +208,9 @@ func (a *Archive) fetch(ctx context.Context) (map[string][]byte, error) {
 	for _, s := range a.pockets() {
 		name := strings.ReplaceAll(strings.TrimPrefix(s.mirror, "http://")+"/dists/"+s.suite+"/main/binary-"+a.o.Arch+"/Packages", "/", "_")
 		data, err := os.ReadFile(filepath.Join(apt, "lists", name))
+		if errors.Is(err, fs.ErrNotExist) && s.pocket != "" {
+			err = nil // apt fetches no list that is empty
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -98,3 +98,27 @@ func TestAllowReboot(t *testing.T) {
 		t.Errorf("an image's specs are left out: %v", s.leftOut)
 	}
 }
+
+// killed counts how often it was ended.
+type killed struct {
+	fakeVM
+	times int
+}
+
+func (k *killed) Kill() error { k.times++; return nil }
+
+// The suite's own machines end with the specs, and the host is left until the
+// cluster is taken off it.
+func TestCloseLeavesTheHost(t *testing.T) {
+	t.Parallel()
+	host, own := &killed{}, &killed{}
+	s := &suite{host: host, booted: []vm{host, own}, ended: map[vm]bool{}}
+	for range 2 {
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if host.times != 0 || own.times != 1 {
+		t.Errorf("the host was ended %d times, and the suite's machine %d times", host.times, own.times)
+	}
+}

@@ -96,7 +96,8 @@ func snapSteps(p *profiles.Profile) []plan.Step {
 			Why: "nothing on the node updates itself: snaps do",
 			Command: &plan.Command{
 				Argv:   []string{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet=2", "purge", "snapd"},
-				Unless: []string{"sh", "-c", `! dpkg-query -W -f '${db:Status-Status}' snapd 2>/dev/null | grep -q .`},
+				// dpkg knows a package that others only mention, too.
+				Unless: []string{"sh", "-c", `! dpkg-query -W -f '${db:Status-Status}\n' snapd 2>/dev/null | grep -qvx not-installed`},
 			},
 		},
 		conf("nothing brings snapd back by recommending it", "/etc/apt/preferences.d/90-nodeimage-snapd",

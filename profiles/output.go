@@ -107,6 +107,15 @@ func (p *Profile) PackageList() []string {
 	if p.Kernel.Package != "" {
 		list = append(list, p.Kernel.Package)
 	}
+	list = append(list, p.ComponentPackages()...)
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// ComponentPackages returns the packages that bring components into the image's
+// root. Sorted, each once.
+func (p *Profile) ComponentPackages() []string {
+	var list []string
 	for name, c := range p.Components {
 		if c.Source == SourceDeb && name != "kube-proxy-base" {
 			list = append(list, c.Packages...)

@@ -83,7 +83,7 @@ func makeNode(t *testing.T, n node) {
 	profile := writeProfile(t, a.Profile(name, n.profile, string(text), sources...))
 
 	program := filepath.Join(dir, "nodeimage")
-	nodeimage := func(args ...string) {
+	nodeimage := func(args ...string) string {
 		t.Helper()
 		begin := time.Now()
 		cmd := exec.CommandContext(t.Context(), program, args...)
@@ -93,6 +93,7 @@ func makeNode(t *testing.T, n node) {
 		if err != nil {
 			t.Fatalf("nodeimage %s: %v", args[0], err)
 		}
+		return string(out)
 	}
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", program, "../../cmd/nodeimage")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -101,7 +102,9 @@ func makeNode(t *testing.T, n node) {
 	}
 	image := filepath.Join(dir, "out", name+".qcow2")
 	nodeimage("build", profile, "-o", filepath.Dir(image))
-	nodeimage("validate", image, "--profile", profile)
+	if said := nodeimage("validate", image, "--profile", profile); !strings.Contains(said, " 0 checks failed, 0 warnings, ") {
+		t.Error("validate warns of what the profile itself asks for")
+	}
 	filter := n.filter
 	if own := os.Getenv("E2E_FILTER"); own != "" {
 		filter = own

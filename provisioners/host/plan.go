@@ -31,6 +31,7 @@ func Plan(p *profiles.Profile, set *parts.Set) (plan.Plan, error) {
 		sshSteps(p),
 		journalSteps(p),
 		upgradeSteps(),
+		holdSteps(p),
 		snapSteps(p),
 		identitySteps(p),
 		iptablesSteps(p),

@@ -121,3 +121,19 @@ func text(t *testing.T, p *profiles.Profile) string {
 	}
 	return b.String()
 }
+
+// Components that come in packages are held, and what comes otherwise is no
+// package's.
+func TestPackagesOfComponentsAreHeld(t *testing.T) {
+	t.Parallel()
+	p, err := profiles.Load("ubuntu-24.04-docker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := text(t, p); !strings.Contains(got, "run apt-mark hold containerd.io\n") {
+		t.Errorf("containerd.io is not held:\n%s", got)
+	}
+	if got := text(t, debian13(t)); strings.Contains(got, "apt-mark") {
+		t.Errorf("something is held:\n%s", got)
+	}
+}

@@ -85,6 +85,22 @@ func upgradeSteps() []plan.Step {
 	}
 }
 
+// holdSteps keep the packages that bring components of the node at the pinned
+// version when somebody upgrades the rest.
+func holdSteps(p *profiles.Profile) []plan.Step {
+	names := p.ComponentPackages()
+	if len(names) == 0 {
+		return nil
+	}
+	return []plan.Step{{
+		Why: "an upgrade of the distribution takes no component to a version that nobody has tried (Launchpad 2127661)",
+		Command: &plan.Command{
+			Argv:   append([]string{"apt-mark", "hold"}, names...),
+			Unless: append([]string{"sh", "-c", `for p do [ "$(dpkg-query -W -f '${db:Status-Want}' "$p")" = hold ] || exit 1; done`, "sh"}, names...),
+		},
+	}}
+}
+
 // snapSteps take snapd away where Ubuntu brought it: it updates itself and what
 // it holds whenever it likes.
 func snapSteps(p *profiles.Profile) []plan.Step {
@@ -95,7 +111,7 @@ func snapSteps(p *profiles.Profile) []plan.Step {
 		{
 			Why: "nothing on the node updates itself: snaps do",
 			Command: &plan.Command{
-				Argv:   []string{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet=2", "purge", "snapd"},
+				Argv: []string{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet=2", "purge", "snapd"},
 				// dpkg knows a package that others only mention, too.
 				Unless: []string{"sh", "-c", `! dpkg-query -W -f '${db:Status-Status}\n' snapd 2>/dev/null | grep -qvx not-installed`},
 			},

@@ -186,7 +186,7 @@ func TestAnyBuilder(t *testing.T) {
 		t.Errorf("cleanup: %s", result.Cleanup)
 	}
 	for _, look := range []string{
-		"iptables-save | grep -c KUBE-", "ctr --namespace k8s.io images ls | grep -c nodeimage-e2e", "ls -d /var/lib/nodeimage-e2e /etc/cni/net.d/*e2e*", "pgrep -f 'journalctl --follow'",
+		"iptables-save | grep -c KUBE-", "ctr --namespace k8s.io images ls | grep -c nodeimage-e2e", "ls -d /var/lib/nodeimage-e2e /etc/cni/net.d/*e2e*", "grep -lszE '^NODEIMAGE_COMMAND=' /proc/[0-9]*/environ | grep .", // commands by sudo; the machine's own log is followed by root
 	} {
 		if left, err := m.Run(ctx, run.Cmd{Argv: []string{"sh", "-c", look}}); err == nil {
 			t.Errorf("left on the machine, %s: %s", look, left.Stdout)

@@ -167,7 +167,7 @@ func Sources(sources []profiles.ArchiveSource, snapshots bool) string {
 }
 
 // explain classifies a failure of mmdebstrap by what apt and dpkg said.
-func explain(err error, archive profiles.Archive, at fetch.Mirrors) error {
+func explain(err error, archive profiles.Archive, mirrors fetch.Mirrors) error {
 	var runErr *run.Error
 	if !errors.As(err, &runErr) {
 		return err
@@ -183,11 +183,11 @@ func explain(err error, archive profiles.Archive, at fetch.Mirrors) error {
 		return false
 	}
 	sources := archive.Effective()
-	mirrors := make([]string, len(sources))
+	names := make([]string, len(sources))
 	for i, s := range sources {
-		mirrors[i] = askedAt(s.URI, at)
+		names[i] = askedAt(s.URI, mirrors)
 	}
-	mirror := strings.Join(mirrors, ", ")
+	mirror := strings.Join(names, ", ")
 	switch {
 	case has("no space left on device", "disk quota exceeded", "you don't have enough free space"):
 		return exitcode.Transient(fmt.Errorf("the disk is full: no space left on device while bootstrapping (%s)", evidence(said, "space")))

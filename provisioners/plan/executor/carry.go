@@ -63,7 +63,7 @@ func (t *Target) Carry(ctx context.Context, p plan.Plan) (Report, error) {
 		err = t.reload(ctx)
 	}
 	if err == nil {
-		err = c.last(ctx)
+		err = c.static(ctx, c.last())
 	}
 	return c.report, err
 }
@@ -99,44 +99,14 @@ func (c *carrier) steps(ctx context.Context) error {
 	return c.static(ctx, pending)
 }
 
-// last carries out the steps after which the login may have no rights, in one
-// command that looks for itself whether it did what it should.
-func (c *carrier) last(ctx context.Context) error {
-	from := slices.IndexFunc(c.plan.Steps, func(s plan.Step) bool { return s.Last })
-	if from < 0 {
-		return nil
-	}
-	steps, order := map[int]plan.Step{}, []int(nil)
-	for i := from; i < len(c.plan.Steps); i++ {
-		steps[i], order = c.plan.Steps[i], append(order, i)
-	}
-	states, err := c.target.probe(ctx, steps, order, nil, false)
-	if err != nil {
-		return fmt.Errorf("plan %q: %w", c.plan.Name, err)
-	}
-	script, found := applyFunctions, false
-	for _, i := range order {
-		if states[i].kind == "absent" {
-			continue
+// last are the steps after which the login may have no rights.
+func (c *carrier) last() (order []int) {
+	for i, s := range c.plan.Steps {
+		if s.Last {
+			order = append(order, i)
 		}
-		found, c.report.Steps[i].Changed = true, true
-		paths := globs(steps[i].Remove.Paths)
-		script += fmt.Sprintf("del %d %s\ngone %s\n", i+1, paths, paths)
 	}
-	if !found {
-		return nil
-	}
-	res, err := c.target.rootShell(ctx, "owner="+c.target.owner+"\n"+script, run.Cmd{Argv: []string{"sh", "-c", "<the last changes of the plan>"}})
-	if err == nil {
-		return nil
-	}
-	for _, i := range order {
-		c.report.Steps[i].Changed = false // as far as is known
-	}
-	if i, ok := failedStep(res.Stderr, len(c.plan.Steps)); ok {
-		return c.at(i, err)
-	}
-	return fmt.Errorf("plan %q: %w", c.plan.Name, err)
+	return order
 }
 
 // at says where in the plan err belongs.
@@ -202,6 +172,9 @@ func (c *carrier) static(ctx context.Context, order []int) error {
 	if err := c.apply(ctx, todo); err != nil {
 		return err
 	}
+	if c.plan.Steps[todo[0]].Last {
+		return nil // nobody can be asked any more; del has looked
+	}
 	return c.confirm(ctx, steps, todo, uploads)
 }
 
@@ -246,8 +219,8 @@ put() { step=$1; mkdir -p -- "${4%/*}/"; chown $owner -- "$2"; chmod "$3" -- "$2
 dir() { step=$1; mkdir -p -- "$3"; chown $owner -- "$3"; chmod "$2" -- "$3"; }
 lnk() { step=$1; mkdir -p -- "${3%/*}/"; ln -sfT -- "$2" "$3.nodeimage-new"; mv -fT -- "$3.nodeimage-new" "$3"; }
 unit() { step=$1; shift; systemctl --root=/ --quiet "$@"; }
-del() { step=$1; shift; for p do if [ -L "$p" ] || [ -e "$p" ]; then rm -rf -- "$p"; fi; done; }
-gone() { for p do if [ -L "$p" ] || [ -e "$p" ]; then echo "$p is still there" >&2; exit 1; fi; done; }
+there() { [ -L "$1" ] || [ -e "$1" ]; }
+del() { step=$1; shift; for p do if there "$p"; then rm -rf -- "$p"; if there "$p"; then echo "$p is still there" >&2; exit 1; fi; fi; done; }
 `
 
 func (c *carrier) apply(ctx context.Context, todo []int) error {

@@ -255,8 +255,10 @@ func TestLastIsLookedAt(t *testing.T) {
 	target, _ := machine(t, nil)
 	file := filepath.Join(dir, "sudoers")
 	write(t, file, "x")
-	write(t, filepath.Join(target.path[:strings.Index(target.path, ":")], "rm"), "#!/bin/sh\n")
-	if err := os.Chmod(filepath.Join(target.path[:strings.Index(target.path, ":")], "rm"), 0o755); err != nil {
+	first, _, _ := strings.Cut(target.path, ":")
+	rm := filepath.Join(first, "rm")
+	write(t, rm, "#!/bin/sh\n")
+	if err := os.Chmod(rm, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	report, err := target.Carry(t.Context(), plan.Plan{Name: "p", Steps: []plan.Step{{Why: "the reason", Remove: &plan.Remove{Paths: []string{file}}, Last: true}}})

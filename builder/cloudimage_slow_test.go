@@ -9,8 +9,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +16,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -28,8 +25,8 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/signature/signaturetest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/treediff"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/upstreamtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles/lock"
 	"github.com/nodeimage/packer-plugin-nodeimage/validate/target"
 )
@@ -114,41 +111,17 @@ const onImage = small + `base:
 // its signed list.
 func cloudWorkspace(t *testing.T, image string) (dir, signer string) {
 	t.Helper()
-	data, err := os.ReadFile(image)
+	server := upstreamtest.New(t.TempDir())
+	t.Cleanup(server.Close)
+	const host = "images.example/trixie/20251117/"
+	sum, ring, err := server.AddCloudImage("https://"+host+cloudName, image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256(data)
-	list := hex.EncodeToString(sum[:]) + " *" + cloudName + "\n"
-	key, err := signaturetest.NewKey("Stand-in for an image builder", "stand-in@example.org", time.Now().Add(-time.Hour), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signature, err := key.Detach([]byte(list), time.Now().Add(-time.Minute), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, err := key.Keyring(false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/trixie/20251117/" + cloudName:
-			http.ServeFile(w, r, image)
-		case "/trixie/20251117/SHA256SUMS":
-			_, _ = io.WriteString(w, list)
-		case "/trixie/20251117/SHA256SUMS.gpg":
-			_, _ = w.Write(signature)
-		default:
-			http.NotFound(w, r)
-		}
-	}))
-	t.Cleanup(srv.Close)
 	dir = t.TempDir()
 	keyFile := filepath.Join(dir, "images.gpg")
-	at := srv.URL + "/trixie/20251117/"
-	text := fmt.Sprintf(strings.NewReplacer("admin: []", "admin: [hello, tree]", "[qcow2, raw]", "[qcow2]").Replace(onImage), keyring, debian, at+cloudName, hex.EncodeToString(sum[:]), at+"SHA256SUMS", keyFile)
+	at := server.URL + "/" + host
+	text := fmt.Sprintf(strings.NewReplacer("admin: []", "admin: [hello, tree]", "[qcow2, raw]", "[qcow2]").Replace(onImage), keyring, debian, at+cloudName, sum, at+"SHA256SUMS", keyFile)
 	write(t, dir, map[string]string{"small.yaml": text, "images.gpg": string(ring)})
 	trusted, err := exec.Command("gpg", "--show-keys", "--with-colons", keyFile).Output()
 	if err != nil {

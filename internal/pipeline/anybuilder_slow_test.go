@@ -4,6 +4,7 @@ package pipeline_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -170,11 +171,7 @@ func TestAnyBuilder(t *testing.T) {
 		t.Errorf("validate in the machine: %v\n%s", err, live.Stdout)
 	}
 
-	filter := "!slow"
-	if own := os.Getenv("E2E_FILTER"); own != "" {
-		filter = own
-	}
-	result, text, err := suite("out", "--label-filter", filter)
+	result, text, err := suite("out", "--label-filter", cmp.Or(os.Getenv("E2E_FILTER"), "!slow"))
 	t.Log(text)
 	if err != nil || !result.Passed() {
 		t.Fatalf("the suite: %v, %s", err, result.Headline())

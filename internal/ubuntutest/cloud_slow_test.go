@@ -4,21 +4,17 @@ package ubuntutest
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/builder"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/signature/signaturetest"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/upstreamtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/validate/target"
 )
 
@@ -65,11 +61,11 @@ qemu-img convert -f raw -O qcow2 disk.raw disk.qcow2
 
 // cloudImage is a stand-in for Ubuntu's cloud image on a server: it boots by
 // Debian's shim, GRUB and kernel.
-type cloudImage struct{ raw, url, sha256, sums, keyring string }
+type cloudImage struct{ raw, url, sha256, keyring string }
 
 // newCloudImage makes one of the archive's packages, without what only a
-// container runtime needs.
-func newCloudImage(t *testing.T, a *Archive) cloudImage {
+// container runtime needs, at an address of Ubuntu's on the server.
+func newCloudImage(t *testing.T, a *Archive, server *upstreamtest.Server) cloudImage {
 	t.Helper()
 	dir := t.TempDir()
 	profile := writeProfile(t, a.Profile("plain", "ubuntu-24.04", "standIns: [\""+StandIn+"\"]\npackages: {include: {container: []}}\ndisk: {formats: [raw]}\n"))
@@ -102,40 +98,17 @@ func newCloudImage(t *testing.T, a *Archive) cloudImage {
 	must(t, built.Close())
 	command(t, strings.NewReader(cloudDisk), "sh", "-c", makeCloudDisk, "sh", dir)
 
-	const name = "noble-server-cloudimg-amd64.img"
-	file := filepath.Join(dir, "disk.qcow2")
-	data, err := os.ReadFile(file)
+	const address = "https://cloud-images.ubuntu.com/releases/noble/release-20261101/ubuntu-24.04-server-cloudimg-amd64.img"
+	sum, ring, err := server.AddCloudImage(address, filepath.Join(dir, "disk.qcow2"))
 	must(t, err)
-	sum := sha256.Sum256(data)
-	list := hex.EncodeToString(sum[:]) + " *" + name + "\n"
-	key, err := signaturetest.NewKey("Stand-in for Ubuntu's images", "stand-in@example.org", time.Now().Add(-time.Hour), 0)
-	must(t, err)
-	signature, err := key.Detach([]byte(list), time.Now().Add(-time.Minute), false)
-	must(t, err)
-	ring, err := key.Keyring(false)
-	must(t, err)
-	c := cloudImage{raw: filepath.Join(dir, "disk.raw"), sha256: hex.EncodeToString(sum[:]), keyring: filepath.Join(dir, "images.gpg")}
+	c := cloudImage{raw: filepath.Join(dir, "disk.raw"), url: address, sha256: sum, keyring: filepath.Join(dir, "images.gpg")}
 	must(t, os.WriteFile(c.keyring, ring, 0o644))
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/noble/20261101/" + name:
-			http.ServeFile(w, r, file)
-		case "/noble/20261101/SHA256SUMS":
-			_, _ = io.WriteString(w, list)
-		case "/noble/20261101/SHA256SUMS.gpg":
-			_, _ = w.Write(signature)
-		default:
-			http.NotFound(w, r)
-		}
-	}))
-	t.Cleanup(srv.Close)
-	c.url, c.sums = srv.URL+"/noble/20261101/"+name, srv.URL+"/noble/20261101/SHA256SUMS"
 	return c
 }
 
 // base is what a profile says of it.
 func (c cloudImage) base() map[string]any {
-	return map[string]any{"cloudImage": map[string]any{"url": c.url, "sha256": c.sha256, "sums": map[string]any{"url": c.sums, "keyring": c.keyring}}}
+	return map[string]any{"cloudImage": map[string]any{"url": c.url, "sha256": c.sha256, "sums": map[string]any{"url": strings.TrimSuffix(c.url, path.Base(c.url)) + "SHA256SUMS", "keyring": c.keyring}}}
 }
 
 // assertKept makes sure that an image made of it has its disk, its partitions

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -100,9 +101,7 @@ func NewDocker(ctx context.Context, dir string, o Options, versions ...Container
 	if err != nil {
 		return nil, err
 	}
-	for name, data := range index {
-		d.files[name] = data
-	}
+	maps.Copy(d.files, index)
 	d.server = httptest.NewServer(d)
 	d.URL = d.server.URL
 	return d, nil

@@ -3,7 +3,9 @@
 package ubuntutest
 
 import (
+	"cmp"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,10 +69,10 @@ func makeNode(t *testing.T, n node) {
 	components, standIns := upstreamComponents(t, server, dir), []string{StandIn, upstreamStandIn}
 	more := map[string]any{}
 	var sources []string
+	var cloud cloudImage
 	if n.cloud {
-		image := newCloudImage(t, a)
-		more["base"], standIns = image.base(), append(standIns, cloudStandIn)
-		defer func() { image.assertKept(t, filepath.Join(dir, "out", n.profile+"-stand-in.qcow2")) }()
+		cloud = newCloudImage(t, a, server)
+		more["base"], standIns = cloud.base(), append(standIns, cloudStandIn)
 	}
 	if n.docker {
 		d, containerd := dockersContainerd(t, o)
@@ -104,6 +106,9 @@ func makeNode(t *testing.T, n node) {
 	}
 	image := filepath.Join(dir, "out", name+".qcow2")
 	nodeimage("build", profile, "-o", filepath.Dir(image))
+	if n.cloud {
+		cloud.assertKept(t, image)
+	}
 	var warnings []string
 	for line := range strings.Lines(nodeimage("validate", image, "--profile", profile)) {
 		if rest, ok := strings.CutPrefix(line, "WARN "); ok {
@@ -113,10 +118,7 @@ func makeNode(t *testing.T, n node) {
 	if !slices.Equal(warnings, n.warnings) {
 		t.Errorf("validate warns of %q, expected %q", warnings, n.warnings)
 	}
-	filter := n.filter
-	if own := os.Getenv("E2E_FILTER"); own != "" {
-		filter = own
-	}
+	filter := cmp.Or(os.Getenv("E2E_FILTER"), n.filter)
 	result := filepath.Join(dir, "e2e")
 	nodeimage("e2e", image, "--profile", profile, "--firmware", "secureboot", "--label-filter", filter, "-o", result)
 
@@ -142,14 +144,8 @@ components:
   runc: {version: 1.5.1, sum: "h1:zgJPvESRUNz2UhHTG436ZIewGbQoJDAO9HRyyarggfY="}
 `
 	_, maker := makerOf(t, writeProfile(t, text))
-	programs := map[string]string{}
-	for _, name := range []string{"containerd", "runc"} {
-		built, err := maker.Component(t.Context(), name)
-		must(t, err)
-		for _, f := range built.Files {
-			programs[f.Name] = f.Path
-		}
-	}
+	programs := programsOf(t, maker, "containerd")
+	maps.Copy(programs, programsOf(t, maker, "runc"))
 	p, err := profiles.Load("ubuntu-24.04-docker")
 	must(t, err)
 	version := p.Components["containerd"].Version
@@ -176,6 +172,21 @@ func makerOf(t *testing.T, profile string) (*profiles.Profile, *component.Maker)
 	return p, maker
 }
 
+// programsOf are the paths of a component's programs by name: of all, or only of
+// those named.
+func programsOf(t *testing.T, maker *component.Maker, component string, only ...string) map[string]string {
+	t.Helper()
+	built, err := maker.Component(t.Context(), component)
+	must(t, err)
+	paths := map[string]string{}
+	for _, f := range built.Files {
+		if len(only) == 0 || slices.Contains(only, f.Name) {
+			paths[f.Name] = f.Path
+		}
+	}
+	return paths
+}
+
 // upstreamComponents are debian-13's programs and images as upstream would
 // publish them, in the form that a profile pins them.
 func upstreamComponents(t *testing.T, server *upstreamtest.Server, dir string) map[string]any {
@@ -183,15 +194,7 @@ func upstreamComponents(t *testing.T, server *upstreamtest.Server, dir string) m
 	p, maker := makerOf(t, "debian-13")
 	programs := func(component string, only ...string) upstreamtest.Programs {
 		t.Helper()
-		built, err := maker.Component(t.Context(), component)
-		must(t, err)
-		paths := map[string]string{}
-		for _, f := range built.Files {
-			if len(only) == 0 || slices.Contains(only, f.Name) {
-				paths[f.Name] = f.Path
-			}
-		}
-		return upstreamtest.FromFiles(paths)
+		return upstreamtest.FromFiles(programsOf(t, maker, component, only...))
 	}
 	out := map[string]any{}
 	release := func(as, component, version string, programs upstreamtest.Programs) {

@@ -12,14 +12,14 @@ import (
 func (s *suite) declare() {
 	Describe(suiteName, Ordered, ContinueOnFailure, func() {
 		s.declareBoot()
+		if len(s.options.Firmware) > 1 {
+			s.declareSecondFirmware()
+		}
 		s.declareKubeadm()
 		s.declareCgroups()
 		s.declareService()
 		s.declareTermination()
 		s.declareSoak()
-		if len(s.options.Firmware) > 1 {
-			s.declareSecondFirmware()
-		}
 		s.declareRestarts()
 		s.declareReboot()
 		s.declareAftermath()

@@ -68,7 +68,6 @@ func (s *suite) learnSelection(preview ginkgo.Report) {
 	for _, r := range preview.SpecReports {
 		// In a preview every spec that would run has passed.
 		if r.State.Is(types.SpecStatePassed) && s.leftOut[r.LeafNodeText] == "" {
-			s.selected[r.LeafNodeText] = true
 			s.demand = s.demand.and(s.demands[r.LeafNodeText])
 		}
 	}

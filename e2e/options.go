@@ -184,7 +184,7 @@ func (o Options) validate() error {
 }
 
 // machine describes the machine that the image boots on under a firmware.
-func (o Options) machine(f machine.Firmware, memoryMiB int, background bool) machine.Options {
+func (o Options) machine(f machine.Firmware, memoryMiB int) machine.Options {
 	return machine.Options{
 		Image:     o.Image,
 		Dir:       filepath.Join(o.OutputDir, evidenceDir, string(f)),
@@ -194,8 +194,6 @@ func (o Options) machine(f machine.Firmware, memoryMiB int, background bool) mac
 		CPUs:      o.CPUs,
 		MemoryMiB: memoryMiB,
 		Hostname:  "node-" + string(f),
-
-		Background: background,
 	}
 }
 
@@ -207,7 +205,7 @@ func (o Options) checkMachines() error {
 		return nil
 	}
 	for _, f := range o.Firmware {
-		if err := o.machine(f, o.MemoryMiB, false).Check(); err != nil {
+		if err := o.machine(f, o.MemoryMiB).Check(); err != nil {
 			return err
 		}
 	}

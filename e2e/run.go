@@ -152,7 +152,7 @@ func (s *suite) finish(r *Result) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.Seconds = roundSeconds(time.Since(r.Started))
-	r.Measured = maps.Clone(s.measured) // the second machine may still be at it
+	r.Measured = maps.Clone(s.measured)
 	if !s.initReturned.IsZero() {
 		r.Measured[InitReturned] = roundSeconds(s.initReturned.Sub(r.Started))
 	}

@@ -21,9 +21,6 @@ func (s *suite) declareSoak() {
 			SpecTimeout(onCluster(podsLimit+s.options.Soak)), func(ctx SpecContext) {
 				c := s.needCluster(ctx)
 				Expect(s.settled(ctx, c)).To(Succeed())
-				if len(s.options.Firmware) > 1 && s.selected[bootsUnder(s.options.Firmware[1])] {
-					s.startSecond() // it has the time now
-				}
 				before, err := c.identities(ctx)
 				Expect(err).NotTo(HaveOccurred())
 				expectSystemPods(before)

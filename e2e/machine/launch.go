@@ -98,11 +98,6 @@ func (m *Machine) launch(ctx context.Context, qemu string, v vm) (string, error)
 	m.console = followConsole(v.console, m.onConsoleFault)
 	m.setBooting(true)
 	m.report.Started = time.Now()
-	if m.options.Background {
-		if err := m.lowerPriority(ctx); err != nil {
-			return "", m.notStarted(ctx, err)
-		}
-	}
 	if _, err := m.monitor.execute(ctx, "cont", nil); err != nil {
 		return "", m.notStarted(ctx, err)
 	}

@@ -82,10 +82,6 @@ type Options struct {
 	// less than that is refused.
 	DiskSize int64
 
-	// Background gives the guest's processors what others leave of the host's:
-	// it boots beside a machine that is judged.
-	Background bool
-
 	// Hostname is the node's name, "node" by default.
 	Hostname string
 

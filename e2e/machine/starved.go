@@ -81,12 +81,8 @@ func (s *shares) starved(now time.Time) string {
 // Starved says in words how this host kept the machine from running within the
 // last [StarvedMemory]: what looks broken since need not be. It is empty when
 // the host did not, or when it cannot be told, as on a kernel without scheduler
-// statistics. A machine in the background says nothing: it waits for others by
-// its nature, and they need not have waited.
+// statistics.
 func (m *Machine) Starved() string {
-	if m.options.Background {
-		return ""
-	}
 	return m.shares.starved(time.Now())
 }
 

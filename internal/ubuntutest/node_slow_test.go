@@ -32,7 +32,7 @@ type node struct {
 	profile string
 	archive func(run.Runner) Options
 	// filter chooses the specs that are run in the booted machine: on one release
-	// all but the slow ones, on the others whether it is a cluster.
+	// all, on the others whether it is a cluster.
 	filter string
 	// warnings are validate's that no profile can do anything about.
 	warnings []string
@@ -46,7 +46,7 @@ type node struct {
 // specs.
 func TestNode(t *testing.T) {
 	for _, n := range []node{
-		{profile: "ubuntu-24.04", archive: Noble, filter: "!slow"},
+		{profile: "ubuntu-24.04", archive: Noble},
 		{profile: "ubuntu-22.04", archive: Jammy, filter: "smoke"},
 		{profile: "ubuntu-26.04", archive: Resolute, filter: "smoke", warnings: []string{"apparmor-exec-signal-denied"}},
 		{profile: "ubuntu-24.04-docker", archive: Noble, filter: "smoke", docker: true},
@@ -120,7 +120,11 @@ func makeNode(t *testing.T, n node) {
 	}
 	filter := cmp.Or(os.Getenv("E2E_FILTER"), n.filter)
 	result := filepath.Join(dir, "e2e")
-	nodeimage("e2e", image, "--profile", profile, "--firmware", "secureboot", "--label-filter", filter, "-o", result)
+	firmware := "secureboot"
+	if filter == "" {
+		firmware = "secureboot,bios"
+	}
+	nodeimage("e2e", image, "--profile", profile, "--firmware", firmware, "--label-filter", filter, "-o", result)
 
 	data, err := os.ReadFile(filepath.Join(result, e2e.SummaryFile))
 	must(t, err)

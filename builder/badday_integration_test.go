@@ -26,6 +26,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/console"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/memory"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/userns"
 )
 
@@ -255,7 +256,7 @@ func TestNotRoot(t *testing.T) {
 	// The test binary lies where only root can read.
 	binary := filepath.Join(dir, "test")
 	data, err := os.ReadFile(os.Args[0])
-	if err := errors.Join(err, os.WriteFile(binary, data, 0o755)); err != nil {
+	if err := errors.Join(err, programtest.WriteFile(binary, data)); err != nil {
 		t.Fatal(err)
 	}
 	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {

@@ -8,18 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-)
 
-// writeFile writes a file that may be run at once. A program that is started
-// meanwhile, by another test, would have it open for writing until it runs, and for
-// that long this one could not be run: text file busy (golang/go#22315).
-func writeFile(path, text string, mode fs.FileMode) error {
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	return os.WriteFile(path, []byte(text), mode)
-}
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
+)
 
 // tree makes files with their contents below a new directory; what lies in a
 // directory of programs can be run.
@@ -28,11 +20,13 @@ func tree(t *testing.T, files map[string]string) string {
 	root := filepath.Join(t.TempDir(), "a root")
 	for name, text := range files {
 		path := filepath.Join(root, name)
-		mode := fs.FileMode(0o644)
+		err := os.MkdirAll(filepath.Dir(path), 0o755)
 		if strings.Contains(name, "bin/") {
-			mode = 0o755
+			err = errors.Join(err, programtest.WriteFile(path, []byte(text)))
+		} else {
+			err = errors.Join(err, os.WriteFile(path, []byte(text), 0o644))
 		}
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), writeFile(path, text, mode)); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -82,7 +76,7 @@ func TestLater(t *testing.T) {
 	}
 	// dpkg unpacks them, and has copied the list when it last changed that.
 	if err := errors.Join(
-		writeFile(py3compile+".distrib", "#!/bin/sh\nexit 3\n", 0o755),
+		programtest.WriteFile(py3compile+".distrib", []byte("#!/bin/sh\nexit 3\n")),
 		os.Symlink("../bin/kmod", filepath.Join(root, "usr/sbin/depmod.distrib")),
 		os.WriteFile(filepath.Join(root, "usr/sbin/update-ca-certificates.later"), nil, 0o644),
 		os.Link(diversions, diversions+"-old"),
@@ -126,8 +120,8 @@ func depmodIn(t *testing.T, root, depmod string) (stub string) {
 	}
 	stub = filepath.Join(t.TempDir(), "depmod")
 	if err := errors.Join(
-		writeFile(stub, strings.ReplaceAll(strings.ReplaceAll(string(text), "later=/usr", "later='"+root+"'/usr"), "-f /usr", "-f '"+root+"'/usr"), 0o755),
-		writeFile(filepath.Join(root, "usr/bin/kmod"), "#!/bin/sh\n"+depmod+"\n", 0o755),
+		programtest.WriteFile(stub, []byte(strings.ReplaceAll(strings.ReplaceAll(string(text), "later=/usr", "later='"+root+"'/usr"), "-f /usr", "-f '"+root+"'/usr"))),
+		programtest.WriteFile(filepath.Join(root, "usr/bin/kmod"), []byte("#!/bin/sh\n"+depmod+"\n")),
 		os.Symlink("../bin/kmod", filepath.Join(root, "usr/sbin/depmod.distrib")),
 	); err != nil {
 		t.Fatal(err)

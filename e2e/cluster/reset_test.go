@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )
 
@@ -39,7 +40,7 @@ func TestReset(t *testing.T) {
 		"iptables-save": "printf '%s' '" + rules + "'", "ip6tables-save": "echo '*nat'", "iptables-restore": `while IFS= read -r l; do echo "$l"; done >"$DIR/rules"`,
 		"ip6tables-restore": `echo ip6tables >>"$DIR/log"`,
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+		if err := programtest.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n")); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 )
 
@@ -97,7 +98,7 @@ func TestAttach(t *testing.T) {
 // the login may not signal it: sudo's, here, are in a session of their own.
 func TestCancelBySudo(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "sudo"), []byte("#!/bin/sh\nshift 2\nexec setsid --wait \"$@\"\n"), 0o755); err != nil {
+	if err := programtest.WriteFile(filepath.Join(dir, "sudo"), []byte("#!/bin/sh\nshift 2\nexec setsid --wait \"$@\"\n")); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))

@@ -16,6 +16,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"gopkg.in/yaml.v3"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 )
 
 // The test binary is QEMU, too, when these say so, and a process that owns a
@@ -44,7 +46,7 @@ func fakeBinary(t *testing.T, mode string) string {
 	}
 	path := filepath.Join(t.TempDir(), "qemu")
 	script := fmt.Sprintf("#!/bin/sh\n%s=%s exec '%s' \"$@\"\n", fakeEnv, mode, self)
-	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+	if err := programtest.WriteFile(path, []byte(script)); err != nil {
 		t.Fatal(err)
 	}
 	return path

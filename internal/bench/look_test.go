@@ -1,17 +1,18 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 )
 
 // program writes a shell script and returns its path.
 func program(t *testing.T, script string) string {
 	t.Helper()
 	p := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(p, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+	if err := programtest.WriteFile(p, []byte("#!/bin/sh\n"+script+"\n")); err != nil {
 		t.Fatal(err)
 	}
 	return p

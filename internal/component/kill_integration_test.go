@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/store"
 	"github.com/nodeimage/packer-plugin-nodeimage/profiles"
 )
@@ -53,7 +54,7 @@ func slowCompiler(t *testing.T) string {
 	dir := t.TempDir()
 	lib := filepath.Join(dir, "libc.a")
 	script := "#!/bin/sh\ncase $1 in\n--version) echo gcc ;;\n-print-file-name=*) echo " + lib + " ;;\n*) sleep 300; exit 1 ;;\nesac\n"
-	if err := errors.Join(os.WriteFile(lib, nil, 0o644), os.WriteFile(filepath.Join(dir, "gcc"), []byte(script), 0o755)); err != nil {
+	if err := errors.Join(os.WriteFile(lib, nil, 0o644), programtest.WriteFile(filepath.Join(dir, "gcc"), []byte(script))); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"debug/elf"
 	"errors"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run/runtest"
 )
@@ -76,7 +76,7 @@ func TestProgram(t *testing.T) {
 		}
 	}
 	file := filepath.Join(t.TempDir(), "try")
-	if err := os.WriteFile(file, cpus()[runtime.GOARCH].program(), 0o755); err != nil {
+	if err := programtest.WriteFile(file, cpus()[runtime.GOARCH].program()); err != nil {
 		t.Fatal(err)
 	}
 	_, err := run.Host{}.Run(t.Context(), run.Cmd{Argv: []string{file}})

@@ -19,6 +19,7 @@ import (
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/manifest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/nodediff"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/pipeline"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 )
 
 const repository = "../.."
@@ -127,7 +128,7 @@ func TestPackerAndCommandLineAgree(t *testing.T) {
 
 func TestTooOldPackerIsRefused(t *testing.T) {
 	fake := filepath.Join(t.TempDir(), "packer")
-	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho 'Packer v1.10.3'\n"), 0o755); err != nil {
+	if err := programtest.WriteFile(fake, []byte("#!/bin/sh\necho 'Packer v1.10.3'\n")); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), filepath.Join(repository, ".ci/install-plugin"), "plugin", fake).CombinedOutput()

@@ -16,6 +16,7 @@ import (
 	memory "github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 )
 
 // server is a registry in memory, by its address.
@@ -123,7 +124,7 @@ func TestCredentialsOfDocker(t *testing.T) {
 	_, err = open(t, at+"/team/node:v1", 0).Pull(t.Context(), t.TempDir())
 	must(t, err)
 	// A helper's answer is as good.
-	must(t, os.WriteFile(filepath.Join(config, "docker-credential-mine"), []byte("#!/bin/sh\ncat >/dev/null\necho '{\"Username\":\"me\",\"Secret\":\"secret\"}'\n"), 0o755))
+	must(t, programtest.WriteFile(filepath.Join(config, "docker-credential-mine"), []byte("#!/bin/sh\ncat >/dev/null\necho '{\"Username\":\"me\",\"Secret\":\"secret\"}'\n")))
 	t.Setenv("PATH", config+":"+os.Getenv("PATH"))
 	must(t, os.WriteFile(filepath.Join(config, "config.json"), []byte(`{"credHelpers":{"`+at+`":"mine"}}`), 0o600))
 	_, err = open(t, at+"/team/node:v1", 0).Pull(t.Context(), t.TempDir())

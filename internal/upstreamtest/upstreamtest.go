@@ -22,6 +22,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 )
 
 // Server is the stand-in. Its methods may be called at any time.
@@ -191,5 +193,5 @@ func firstError(errs ...error) error {
 // programPath is where a program given by its content is kept.
 func (s *Server) keep(name, content string) (string, error) {
 	file := filepath.Join(s.dir, strings.ReplaceAll(name, "/", "_"))
-	return file, os.WriteFile(file, []byte(content), 0o755)
+	return file, programtest.WriteFile(file, []byte(content))
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/matrix"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 )
 
 const (
@@ -104,7 +105,7 @@ knownBad:
 			t.Fatal(err)
 		}
 		other := filepath.Join(t.TempDir(), "nodeimage")
-		if err := os.WriteFile(other, append(text, 0), 0o755); err != nil {
+		if err := programtest.WriteFile(other, append(text, 0)); err != nil {
 			t.Fatal(err)
 		}
 		p := planned(t, other, "nodes/own.yaml", "[bios, uefi]", "[validate]", "", "--shards", "2", "--parallelism", "1")

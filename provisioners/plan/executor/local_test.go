@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
+
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 )
 
 // local is a communicator for this machine. It has no chroot: plans under test
@@ -128,7 +130,7 @@ func machine(t *testing.T, units map[string]string) (*Target, *local) {
 	for name, state := range units {
 		write(t, filepath.Join(states, name), state+"\n")
 	}
-	if err := os.WriteFile(filepath.Join(dir, "systemctl"), fmt.Appendf(nil, fakeSystemctl, states), 0o755); err != nil {
+	if err := programtest.WriteFile(filepath.Join(dir, "systemctl"), fmt.Appendf(nil, fakeSystemctl, states)); err != nil {
 		t.Fatal(err)
 	}
 	comm := &local{}

@@ -71,10 +71,14 @@ func TestJudgeTimesFromTheFirstLook(t *testing.T) {
 func TestOnlyLate(t *testing.T) {
 	t.Parallel()
 	const late = `failed to "KillContainer" for "main" with KillContainerError: "rpc error: code = DeadlineExceeded desc = context deadline exceeded"`
+	const reset = `failed to "KillContainer" for "main" with KillContainerError: "rpc error: code = DeadlineExceeded desc = stream terminated by RST_STREAM with error code: CANCEL"`
+	const cancelled = `failed to "KillContainer" for "main" with KillContainerError: "rpc error: code = Canceled desc = stream terminated by RST_STREAM with error code: CANCEL"`
 	const denied = `failed to "KillContainer" for "main" with KillContainerError: "rpc error: code = Unknown desc = failed to kill container: unknown error after kill: runc did not terminate successfully: exit status 1: unable to signal init: permission denied"`
 	for message, want := range map[string]bool{
 		"error killing pod: " + late:                              true,
 		"error killing pod: [" + late + ", " + late + "]":         true,
+		"error killing pod: [" + reset + ", " + late + "]":        true,
+		"error killing pod: " + cancelled:                         false,
 		"error killing pod: " + denied:                            false,
 		"error killing pod: [" + late + ", " + denied + "]":       false,
 		"error killing pod: failed to remove the pod's directory": false,

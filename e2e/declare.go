@@ -63,10 +63,3 @@ func (s *suite) needDeleted(ctx SpecContext) *wave {
 	s.needPods(ctx)
 	return need(ctx, s, s.deleted)
 }
-
-func (s *suite) factsOf(place string) (bootFacts, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	facts, ok := s.facts[place]
-	return facts, ok
-}

@@ -266,12 +266,3 @@ func (o Options) target() string {
 	}
 	return o.Host.Attach.Target
 }
-
-// primaryPlace names where the cluster runs: under the first firmware, or on
-// the host.
-func (o Options) primaryPlace() string {
-	if o.Host != nil {
-		return hostPlace
-	}
-	return string(o.Firmware[0])
-}

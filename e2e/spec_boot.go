@@ -29,8 +29,7 @@ func (s *suite) declareBoot() {
 
 		It(s.notOnHost(whoseFirmware, bootsUnder(first)), Label("smoke"), SpecTimeout(onMachine(commandLimit)), func(ctx SpecContext) {
 			need(ctx, s, s.before)
-			s.needMachine(ctx)
-			facts, _ := s.factsOf(string(first))
+			facts := s.primaryFacts(ctx)
 			s.attachJSON("boot-"+string(first)+".json", facts)
 			s.measure("boot-userspace-"+string(first)+"-seconds", roundSeconds(facts.Times.Userspace))
 			s.expectFirmware(facts, first)
@@ -141,8 +140,7 @@ func (s *suite) expectFirmware(facts bootFacts, f machine.Firmware) {
 func (s *suite) primaryFacts(ctx SpecContext) bootFacts {
 	GinkgoHelper()
 	s.needMachine(ctx)
-	facts, _ := s.factsOf(s.options.primaryPlace())
-	return facts
+	return s.facts
 }
 
 // unitProblems returns what keeps systemd from being content.

@@ -30,6 +30,7 @@ type suite struct {
 	leftOut map[string]string // why a spec does not run, by its text
 
 	primary *stage[vm]
+	facts   bootFacts // of the primary machine
 	second  *stage[bootFacts]
 	cluster *stage[*clusterState]
 	config  *stage[containerdConfig]
@@ -38,8 +39,7 @@ type suite struct {
 
 	mu     sync.Mutex
 	booted []vm
-	ended  map[vm]bool          // machines that the suite itself ended
-	facts  map[string]bootFacts // by firmware, or that of the host
+	ended  map[vm]bool // machines that the suite itself ended
 	infra  error
 	// initReturned is when kubeadm init returned without an error.
 	initReturned time.Time
@@ -51,7 +51,7 @@ type suite struct {
 func newSuite(ctx context.Context, o Options, e expectation) *suite {
 	s := &suite{
 		ctx: ctx, options: o, expected: e, notes: newNotes(o.WitnessUntil), progress: newProgress(o.Progress),
-		demands: map[string]demand{}, ended: map[vm]bool{}, facts: map[string]bootFacts{}, leftOut: map[string]string{}, causes: map[string]cause.Finding{}, measured: map[string]float64{},
+		demands: map[string]demand{}, ended: map[vm]bool{}, leftOut: map[string]string{}, causes: map[string]cause.Finding{}, measured: map[string]float64{},
 	}
 	s.before = &stage[string]{name: "computing the image's digest", do: func(ctx context.Context) (string, error) {
 		return machine.Digest(ctx, o.Image)
@@ -143,19 +143,13 @@ func (s *suite) settleIn(ctx context.Context, m vm) error {
 	if err != nil {
 		return err
 	}
-	s.remember(s.options.primaryPlace(), facts)
+	s.facts = facts
 	if err := machine.Quieten(ctx, m); err != nil {
 		return err
 	}
 	s.watchers.Go(func() { s.follow(m, cause.Kernel, "_TRANSPORT=kernel", "_TRANSPORT=audit") })
 	s.watchers.Go(func() { s.follow(m, cause.Journal, "--unit=containerd", "--unit=kubelet") })
 	return nil
-}
-
-func (s *suite) remember(place string, facts bootFacts) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.facts[place] = facts
 }
 
 // secondMemoryMiB is enough to boot; no cluster runs there.

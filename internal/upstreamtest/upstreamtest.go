@@ -22,8 +22,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 )
 
 // Server is the stand-in. Its methods may be called at any time.
@@ -190,8 +188,8 @@ func firstError(errs ...error) error {
 	return nil
 }
 
-// programPath is where a program given by its content is kept.
+// keep puts a program that is given by its content on disk; it is served, not run.
 func (s *Server) keep(name, content string) (string, error) {
 	file := filepath.Join(s.dir, strings.ReplaceAll(name, "/", "_"))
-	return file, programtest.WriteFile(file, []byte(content))
+	return file, os.WriteFile(file, []byte(content), 0o755)
 }

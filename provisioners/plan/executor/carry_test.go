@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/exitcode"
+	"github.com/nodeimage/packer-plugin-nodeimage/internal/programtest"
 	"github.com/nodeimage/packer-plugin-nodeimage/internal/run"
 	"github.com/nodeimage/packer-plugin-nodeimage/provisioners/plan"
 )
@@ -256,9 +257,7 @@ func TestLastIsLookedAt(t *testing.T) {
 	file := filepath.Join(dir, "sudoers")
 	write(t, file, "x")
 	first, _, _ := strings.Cut(target.path, ":")
-	rm := filepath.Join(first, "rm")
-	write(t, rm, "#!/bin/sh\n")
-	if err := os.Chmod(rm, 0o755); err != nil {
+	if err := programtest.WriteFile(filepath.Join(first, "rm"), []byte("#!/bin/sh\n")); err != nil {
 		t.Fatal(err)
 	}
 	report, err := target.Carry(t.Context(), plan.Plan{Name: "p", Steps: []plan.Step{{Why: "the reason", Remove: &plan.Remove{Paths: []string{file}}, Last: true}}})
